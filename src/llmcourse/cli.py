@@ -1,0 +1,159 @@
+"""The command line: names the commands, maps errors to exit codes. Loads nothing else until a command runs.
+
+Every command has one shape, `llmcourse COMMAND CONFIG [key=value ...] [options]`, so one factory builds
+all of them from the table below.  A new command is a row here and a package of its name.
+"""
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from llmcourse import __version__
+
+if TYPE_CHECKING:
+    from llmcourse.core.command import Request
+
+# name -> (what it does, examples for --help)
+COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "merge": (
+        "Merge models with mergekit: one YAML in, one model out, on the Hub if you like.",
+        (
+            "llmcourse merge configs/merge/slerp.yaml -o merged",
+            "llmcourse merge mergekit.yml dtype=float16 --push me/merged --private",
+            "llmcourse merge configs/merge/ties.yaml --dry-run",
+        ),
+    ),
+}
+
+app = typer.Typer(
+    name="llmcourse",
+    help="Merge, quantize, evaluate and trace open language models, from one YAML file to the Hub.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"llmcourse {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _add_command(name: str, summary: str, examples: tuple[str, ...]) -> None:
+    def command(
+        config: Annotated[str, typer.Argument(metavar="CONFIG", help="YAML file, or - for stdin.")],
+        overrides: Annotated[
+            list[str] | None,
+            typer.Argument(metavar="[key=value ...]", help="Override values of the config, as a.b=1."),
+        ] = None,
+        output: Annotated[
+            str | None, typer.Option("-o", "--output", metavar="DIR", help="Folder for the result.")
+        ] = None,
+        push: Annotated[
+            str | None, typer.Option("--push", metavar="REPO_ID", help="Publish to this Hub repository.")
+        ] = None,
+        no_push: Annotated[
+            bool, typer.Option("--no-push", help="Do not publish, whatever the config says.")
+        ] = False,
+        private: Annotated[bool, typer.Option("--private", help="Create the repository as private.")] = False,
+        revision: Annotated[
+            str | None, typer.Option("--revision", metavar="BRANCH", help="Branch to publish to.")
+        ] = None,
+        dry_run: Annotated[
+            bool, typer.Option("-n", "--dry-run", help="Print the plan and exit as the run would.")
+        ] = False,
+        as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+        quiet: Annotated[
+            bool, typer.Option("-q", "--quiet", help="Print only the result's reference.")
+        ] = False,
+        verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show the library's own log.")] = False,
+        force: Annotated[
+            bool, typer.Option("--force", help="Replace an existing result of another run.")
+        ] = False,
+        progress: Annotated[
+            str,
+            typer.Option(metavar="auto|plain|json|none", envvar="LLMCOURSE_PROGRESS", help="How to show it."),
+        ] = "auto",
+        no_color: Annotated[bool, typer.Option("--no-color", help="Use no colours.")] = False,
+    ) -> None:
+        from llmcourse.core.command import Request
+
+        if push and no_push:
+            _usage("--push and --no-push exclude each other.", "Keep one of them.")
+        if progress not in ("auto", "plain", "json", "none"):
+            _usage(f"--progress {progress!r} is not known.", "Use auto, plain, json or none.")
+        if no_color:
+            os.environ["NO_COLOR"] = "1"
+        request = Request(
+            config, tuple(overrides or ()), output, push, no_push, private, revision, dry_run, force
+        )
+        _run(name, request, (as_json, quiet, verbose, progress))
+
+    epilog = "Examples:\n\n" + "\n\n".join(f"  {example}" for example in examples)
+    app.command(name, help=summary, epilog=epilog)(command)
+
+
+for _name, (_summary, _examples) in COMMANDS.items():
+    _add_command(_name, _summary, _examples)
+
+
+def _run(name: str, request: "Request", how: tuple[bool, bool, bool, str]) -> NoReturn:
+    from llmcourse.core.command import execute
+    from llmcourse.core.console import Console
+    from llmcourse.core.errors import LlmcourseError
+
+    as_json, quiet, verbose, progress = how
+    console = Console(as_json, quiet, verbose, progress)  # type: ignore[arg-type]  # checked above
+    try:
+        code = execute(name, request, console)
+    except LlmcourseError as error:
+        console.error(error)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        console.interrupted()
+        code = 130
+    except BrokenPipeError:
+        # Whoever read our stdout has what it wanted; Python would complain again at its own exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except Exception as error:
+        console.crash(error)
+        code = 1
+    sys.exit(code)
+
+
+def _usage(what: str, fix: str) -> NoReturn:
+    from llmcourse.core.console import Console
+    from llmcourse.core.errors import ConfigError
+
+    Console().error(ConfigError(what, fix))
+    sys.exit(ConfigError.exit_code)
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Entry point of the `llmcourse` program."""
+    # CI systems end a job with SIGTERM: it is treated as Ctrl-C, so the same command resumes.
+    signal.signal(signal.SIGTERM, _interrupt)
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What every command uses and none owns. Nothing here imports a heavy library."""

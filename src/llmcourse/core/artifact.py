@@ -1,0 +1,82 @@
+"""What a command made: the JSON document of stdout, of `llmcourse.json`, and of pipes between commands."""
+
+import hashlib
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+MANIFEST_NAME = "llmcourse.json"
+
+
+@dataclass(frozen=True)
+class OutputFile:
+    """A finished file, relative to the output folder.
+
+    `state` is what the adapter needs to go on after this file (for example a random generator's
+    state); it lives in the staging manifest only.
+    """
+
+    path: str
+    size: int
+    sha256: str
+    state: dict[str, Any] = field(default_factory=dict, compare=False)
+
+    @classmethod
+    def of(cls, folder: Path, path: str, state: dict[str, Any] | None = None) -> "OutputFile":
+        """Measure a file that is whole on disk."""
+        full = folder / path
+        return cls(path, full.stat().st_size, sha256_of(full), state or {})
+
+    def as_json(self) -> dict[str, Any]:
+        return {"path": self.path, "size": self.size, "sha256": self.sha256}
+
+
+@dataclass(frozen=True)
+class HubLocation:
+    """Where on the Hub the artifact is: `commit` is the full sha that holds exactly these files."""
+
+    repo: str
+    revision: str
+    commit: str
+    url: str
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """The result of one command."""
+
+    command: str
+    path: str
+    fingerprint: str
+    files: tuple[OutputFile, ...]
+    inputs: dict[str, str | None]  # model reference -> revision it was read at (None for a local folder)
+    versions: dict[str, str]
+    timings_s: dict[str, float]
+    details: dict[str, Any] = field(default_factory=dict)
+    hub: HubLocation | None = None
+    cached: bool = False
+
+    @property
+    def reference(self) -> str:
+        """What the next command in a pipe reads: a Hub reference when pushed, else the folder."""
+        if self.hub:
+            return f"hf://{self.hub.repo}@{self.hub.commit}"
+        return self.path
+
+    def as_json(self) -> dict[str, Any]:
+        data = asdict(self)
+        data["files"] = [file.as_json() for file in self.files]
+        data["reference"] = self.reference
+        return data
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Artifact":
+        known = {key: value for key, value in data.items() if key in cls.__dataclass_fields__}
+        known["files"] = tuple(OutputFile(f["path"], f["size"], f["sha256"]) for f in data["files"])
+        known["hub"] = HubLocation(**data["hub"]) if data.get("hub") else None
+        return cls(**known)
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

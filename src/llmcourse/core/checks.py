@@ -1,0 +1,91 @@
+"""The checks that every plan gets: libraries, output folder, disk, memory, push target."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llmcourse.core import extras
+from llmcourse.core.console import human_bytes
+from llmcourse.core.errors import LlmcourseError
+from llmcourse.core.machine import Machine, free_disk_bytes, same_disk
+from llmcourse.core.plan import Check, Estimate, fail, failure, ok, warn
+from llmcourse.core.workspace import read_artifact
+
+if TYPE_CHECKING:
+    from llmcourse.core.hub import Target
+
+# Planners cannot count everything that libraries hold; below this share of free memory we say so.
+_TIGHT = 0.8
+
+
+def library_checks(libraries: Iterable[str]) -> Iterator[Check]:
+    for library in libraries:
+        problem = extras.missing(library)
+        yield failure(problem) if problem else ok(library, extras.library_version(library) or "installed")
+
+
+def output_check(output: Path, fingerprint: str, force: bool) -> Check:
+    """A new folder, an empty one, or an older result of ours with --force; nothing else is touched."""
+    if output.is_symlink() or output.is_file():
+        return fail("output", f"{output} is a file or a link.", "Choose a new folder with -o.")
+    if not output.exists() or not any(output.iterdir()):
+        return ok("output", str(output))
+    present = read_artifact(output)
+    if present is None:
+        return fail(
+            "output", f"{output} exists and llmcourse did not make it.", "Choose a new folder with -o."
+        )
+    if present.fingerprint == fingerprint:
+        return ok("output", f"{output} (made already, or to be completed)")
+    if force:
+        return warn("output", f"{output} holds another result and will be replaced.")
+    return fail(
+        "output",
+        f"{output} holds the result of another run.",
+        "Choose a new folder with -o, or replace it with --force.",
+    )
+
+
+def disk_check(estimate: Estimate, output: Path, cache: Path | None) -> Check:
+    free = free_disk_bytes(output)
+    together = cache is not None and same_disk(output, cache)
+    needed = estimate.write + (estimate.download if together else 0)
+    if needed > free:
+        return fail(
+            "disk",
+            f"{human_bytes(needed)} are needed near {output.parent}, {human_bytes(free)} are free.",
+            "Free space, or choose a folder on another disk with -o.",
+        )
+    if cache is not None and not together and estimate.download > free_disk_bytes(cache):
+        return fail(
+            "disk",
+            f"{human_bytes(estimate.download)} are to be downloaded to {cache}, which has less.",
+            "Free space there, or move the cache with HF_HOME.",
+        )
+    return ok("disk", f"{human_bytes(needed)} needed, {human_bytes(free)} free")
+
+
+def memory_check(estimate: Estimate, machine: Machine) -> Check:
+    what = f"{human_bytes(estimate.memory)} needed at the peak, {human_bytes(machine.memory_bytes)} free"
+    if estimate.memory > machine.memory_bytes:
+        return fail("memory", f"{what}.", "Close other programs or use a machine with more memory.")
+    if estimate.memory > _TIGHT * machine.memory_bytes:
+        return warn("memory", f"{what}: this is tight.", "Close other programs before you start.")
+    return ok("memory", what)
+
+
+def push_check(target: "Target | LlmcourseError", fingerprint: str, force: bool) -> Check:
+    if isinstance(target, LlmcourseError):
+        return failure(target, "push")
+    place = f"{target.repo}@{target.revision}"
+    if not target.exists:
+        return ok("push", f"{place} (new, {'private' if target.private else 'public'})")
+    if target.is_empty or target.fingerprint == fingerprint:
+        return ok("push", place)
+    if force:
+        return warn("push", f"{place} holds another model and will be replaced by one commit.")
+    return fail(
+        "push",
+        f"{place} holds another model already.",
+        "Push to a new repository or --revision, or replace it with --force.",
+    )

@@ -1,0 +1,192 @@
+"""YAML (a file or stdin) plus `key=value` overrides, read into a pydantic model.
+
+Every error says the place where the value was written, and all are found at once.
+"""
+
+import difflib
+import types
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from llmcourse.core.documents import Document, Location, read_documents
+from llmcourse.core.errors import ConfigError, LlmcourseError, Problems
+from llmcourse.core.model import ModelRef
+
+
+class Strict(BaseModel):
+    """A part of a config: unknown keys are errors, values do not change after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class HubTarget(Strict):
+    """Where on the Hub the result is published."""
+
+    repo: str = Field(description="Repository id on the Hub, as user/name.")
+    private: bool = Field(False, description="Create the repository as private.")
+    revision: str = Field("main", description="Branch to publish to; it is created if it is not there.")
+
+
+class CommandConfig(Strict):
+    """What the YAML of every command may say beside its own keys."""
+
+    output: str | None = Field(None, description="Folder of the result; the option -o wins over it.")
+    hub: HubTarget | None = Field(None, description="Publish to the Hub; --push and --no-push win over it.")
+
+    # Keys that do not change what is computed: a finished run stays valid when they change.
+    NOT_COMPUTED: ClassVar[frozenset[str]] = frozenset({"output", "hub"})
+
+    def models(self) -> dict[str, ModelRef]:
+        """Every model this config reads, keyed by the reference as it is written."""
+        raise NotImplementedError
+
+    @classmethod
+    def arrange(cls, documents: Sequence[Document], folder: Path) -> Document:
+        """Bring what was written into the shape of this model; by default one document is expected."""
+        if len(documents) != 1:
+            raise ConfigError(
+                f"The config holds {len(documents)} YAML documents; this command takes one.",
+                "Keep one document and remove the '---' lines between the others.",
+            )
+        return documents[0]
+
+    @classmethod
+    def override_location(cls, location: Location) -> Location:
+        """Where in the arranged document the override `a.b=…` goes."""
+        return location
+
+
+Config = TypeVar("Config", bound=CommandConfig)
+
+
+def load(model: type[Config], source: str, overrides: Sequence[str] = ()) -> Config:
+    """Read `source` (a path, or "-" for stdin), apply overrides, and validate.
+
+    Raises:
+        ConfigError: unreadable, not YAML, or wrong in one place.
+        Problems: wrong in several places.
+    """
+    documents = read_documents(source)
+    folder = Path.cwd() if source == "-" else Path(source).absolute().parent
+    document = model.arrange(documents, folder)
+    for override in overrides:
+        _apply_override(document, override, model)
+    return validate(model, document)
+
+
+def validate(model: type[Config], document: Document) -> Config:
+    try:
+        return model.model_validate(document.data)
+    except ValidationError as error:
+        raise _problems(error, document, model) from None
+
+
+def _apply_override(document: Document, override: str, model: type[CommandConfig]) -> None:
+    key, sign, text = override.partition("=")
+    if not sign or not key:
+        raise ConfigError(
+            f"{override!r} is not an override.", "Write key=value, for example hub.private=true.", override
+        )
+    if text == "":
+        raise ConfigError(f"The override {override!r} has no value.", f"For none write {key}=null.", override)
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(
+            f"The value of {override!r} is not YAML.",
+            "Quote it for YAML too, as in key='\"a: b\"'.",
+            override,
+        ) from None
+    asked: Location = tuple(int(part) if part.isdigit() else part for part in key.split("."))
+    location = model.override_location(asked)
+    _set(document.data, location, value, override)
+    document.marks[location] = f"override {override}"
+
+
+def _set(data: Any, location: Location, value: Any, override: str) -> None:
+    part: Any
+    for index, part in enumerate(location):
+        last = index == len(location) - 1
+        if isinstance(data, list):
+            if not isinstance(part, int) or part >= len(data):
+                raise ConfigError(
+                    f"{override!r} points to item {part!r} of a list of {len(data)}.",
+                    f"Use a number from 0 to {len(data) - 1}.",
+                    override,
+                )
+        elif not isinstance(data, dict):
+            raise ConfigError(
+                f"{override!r} goes into a plain value.", "Override the value itself instead.", override
+            )
+        if last:
+            data[part] = value
+        else:
+            data = data[part] if isinstance(data, list) else data.setdefault(part, {})
+
+
+def _problems(error: ValidationError, document: Document, model: type[BaseModel]) -> LlmcourseError:
+    errors = [_problem(dict(item), document, model) for item in error.errors(include_url=False)]
+    return errors[0] if len(errors) == 1 else Problems(errors)
+
+
+def _problem(item: Mapping[str, Any], document: Document, model: type[BaseModel]) -> ConfigError:
+    location = _real_location(item["loc"], document.data)
+    dotted = ".".join(map(str, location)) or "the config"
+    where = document.where(location)
+    if item["type"] == "extra_forbidden":
+        known = sorted(_keys_at(model, item["loc"][:-1]))
+        return unknown_key(str(item["loc"][-1]), known, where)
+    if item["type"] == "missing":
+        return ConfigError(f"{dotted} is missing.", f"Add the key {item['loc'][-1]!r}.", where)
+    message = str(item["msg"]).removeprefix("Value error, ")
+    what, _, fix = message.partition(" | ")
+    what = what.rstrip(".")
+    shown = "" if isinstance(item["input"], dict | list) else f" (it is {item['input']!r})"
+    if fix:
+        return ConfigError(f"{what}.", fix, where)
+    return ConfigError(f"{dotted}: {what[:1].lower()}{what[1:]}{shown}.", f"Correct {dotted}.", where)
+
+
+def unknown_key(key: str, known: Sequence[str], where: str | None) -> ConfigError:
+    near = difflib.get_close_matches(key, known, 1)
+    fix = f"Did you mean {near[0]!r}?" if near else f"Known here: {', '.join(known)}."
+    return ConfigError(f"{key!r} is not a known key.", fix, where)
+
+
+def _real_location(location: Sequence[str | int], data: Any) -> Location:
+    """pydantic puts names of union members into a location; keep the parts that index the data."""
+    real: list[str | int] = []
+    part: Any
+    for index, part in enumerate(location):
+        last = index == len(location) - 1
+        if (isinstance(data, dict) and part in data) or (
+            isinstance(data, list) and isinstance(part, int) and part < len(data)
+        ):
+            data = data[part]
+        elif not (last and isinstance(data, dict)):
+            continue
+        real.append(part)
+    return tuple(real)
+
+
+def _keys_at(annotation: Any, location: Sequence[str | int]) -> set[str]:
+    """Names of the keys that the models reachable at `location` know."""
+    origin = get_origin(annotation)
+    if origin in (Union, types.UnionType):
+        return set().union(*(_keys_at(arg, location) for arg in get_args(annotation)))
+    if origin in (list, tuple, dict) and location:
+        return _keys_at(get_args(annotation)[-1], location[1:])
+    if hasattr(annotation, "__metadata__"):
+        return _keys_at(get_args(annotation)[0], location)
+    if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        return set()
+    if not location:
+        return set(annotation.model_fields)
+    if location[0] in annotation.model_fields:
+        return _keys_at(annotation.model_fields[str(location[0])].annotation, location[1:])
+    # The part names a member of a union, not a key.
+    return _keys_at(annotation, location[1:])

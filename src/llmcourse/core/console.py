@@ -1,0 +1,256 @@
+"""The only module that prints. Results go to stdout, everything else to stderr.
+
+Three ways to show progress: bars with time left on a terminal, a plain line now and then elsewhere,
+JSON lines for machines.  rich is imported where it is used: `--help` and `-q` do without it.
+"""
+
+import json
+import os
+import sys
+import time
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Literal
+
+from llmcourse.core.artifact import Artifact
+from llmcourse.core.errors import LlmcourseError, Problems
+from llmcourse.core.plan import Plan
+from llmcourse.core.progress import Advanced, Event, Finished, Note, Started, event_to_json
+
+if TYPE_CHECKING:
+    from rich.console import Console as RichConsole
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+ProgressStyle = Literal["auto", "plain", "json", "none"]
+_PLAIN_INTERVAL_S = 30
+_LOG_LINES_SHOWN = 20
+_MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red")}
+
+
+@dataclass
+class Console:
+    """How one command talks to its user."""
+
+    is_json: bool = False
+    is_quiet: bool = False
+    is_verbose: bool = False
+    progress: ProgressStyle = "auto"
+    _steps: dict[str, "_RunningStep"] = field(default_factory=dict)
+    _bars: "RichProgress | None" = None
+
+    def event(self, event: Event) -> None:
+        """Show what a run reports."""
+        style = self._style()
+        if style == "json":
+            _write(sys.stderr, json.dumps(event_to_json(event)))
+        elif isinstance(event, Note):
+            self.note(event.text)
+        elif style == "bars":
+            self._show_bar(event)
+        elif style == "plain":
+            self._show_line(event)
+
+    def note(self, text: str) -> None:
+        if not self.is_quiet and self.progress != "json":
+            self._bars_console().print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _style(self) -> str:
+        if self.progress != "auto":
+            return self.progress
+        if self.is_quiet:
+            return "none"
+        return "bars" if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else "plain"
+
+    def _show_bar(self, event: Event) -> None:
+        bars = self._bars or self._start_bars()
+        if isinstance(event, Started):
+            task = bars.add_task(event.step, total=event.total, shown="")
+            self._steps[event.step] = _RunningStep(event, task)
+        elif isinstance(event, Advanced):
+            step = self._steps[event.step]
+            bars.update(step.task, completed=event.done, shown=step.amount(event.done))
+        elif isinstance(event, Finished):
+            step = self._steps.pop(event.step)
+            bars.remove_task(step.task)
+            bars.console.print(step.closing_line(), markup=False, highlight=False)
+
+    def _show_line(self, event: Event) -> None:
+        if isinstance(event, Started):
+            self._steps[event.step] = _RunningStep(event)
+            self.note(f"{event.step} …")
+        elif isinstance(event, Advanced):
+            step = self._steps[event.step]
+            if time.monotonic() - step.last_shown >= _PLAIN_INTERVAL_S:
+                step.last_shown = time.monotonic()
+                self.note(f"{event.step}: {step.amount(event.done)}{step.time_left(event.done)}")
+        elif isinstance(event, Finished):
+            self.note(self._steps.pop(event.step).closing_line())
+
+    def _start_bars(self) -> "RichProgress":
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[shown]}"),
+            TimeRemainingColumn(),
+        )
+        self._bars = Progress(*columns, console=_rich(sys.stderr), transient=True)
+        self._bars.start()
+        return self._bars
+
+    def _bars_console(self) -> "RichConsole":
+        return self._bars.console if self._bars else _rich(sys.stderr)
+
+    def close(self) -> None:
+        """Take the bars away; what follows is the last thing on the screen."""
+        if self._bars:
+            self._bars.stop()
+            self._bars = None
+
+    def plan(self, plan: Plan) -> None:
+        """Print the plan on stdout (the result of --dry-run)."""
+        self.close()
+        if self.is_json:
+            _write(sys.stdout, json.dumps(plan.as_json(), indent=2, ensure_ascii=False))
+        else:
+            self._print_plan(plan, sys.stdout)
+
+    def _print_plan(self, plan: Plan, stream: IO[str]) -> None:
+        from rich.table import Table
+        from rich.text import Text
+
+        out = _rich(stream)
+        table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+        for name, value in (*plan.summary, *_estimate_rows(plan)):
+            table.add_row(Text(name, style="bold"), Text(value))
+        out.print(table)
+        for check in plan.checks:
+            mark, colour = _MARKS[check.status]
+            out.print(Text(f"{mark} ", style=colour) + Text(f"{check.name}: {check.what}"), soft_wrap=True)
+            if check.fix:
+                out.print(Text(f"  → {check.fix}", style="dim"), soft_wrap=True)
+
+    def result(self, artifact: Artifact) -> None:
+        """Print the artifact on stdout: for people, as one JSON document, or as one reference."""
+        self.close()
+        if self.is_json:
+            _write(sys.stdout, json.dumps(artifact.as_json(), indent=2, ensure_ascii=False))
+        elif self.is_quiet:
+            _write(sys.stdout, artifact.reference)
+        else:
+            _write(sys.stdout, "\n".join(_result_lines(artifact)))
+
+    def error(self, error: LlmcourseError) -> None:
+        """Print what is wrong and what to do, last on stderr; with --json also as the document."""
+        self.close()
+        if error.log and not self.is_verbose:
+            _write(sys.stderr, "\n".join(f"  | {line}" for line in _last_lines(error.log)))
+        if self.is_verbose and error.__cause__ is not None:
+            _write(sys.stderr, "".join(traceback.format_exception(error)).rstrip())
+        out = _rich(sys.stderr)
+        for one in error.errors if isinstance(error, Problems) else (error,):
+            where = f"{one.where}: " if one.where and one.where not in one.what else ""
+            out.print(_label("error", "red") + f"{where}{one.what}", highlight=False, soft_wrap=True)
+            out.print(_label("fix", "green") + one.fix, highlight=False, soft_wrap=True)
+        if self.is_json:
+            _write(sys.stdout, json.dumps({"error": error.as_json()}, indent=2, ensure_ascii=False))
+
+    def crash(self, error: BaseException) -> None:
+        """A bug of ours: one sentence, and the traceback with -v."""
+        self.close()
+        if self.is_verbose:
+            _write(sys.stderr, "".join(traceback.format_exception(error)).rstrip())
+        what = f"llmcourse has a bug: {type(error).__name__}: {error}"
+        self.error(LlmcourseError(what, "Run it again with -v and report the traceback it prints."))
+
+    def interrupted(self) -> None:
+        self.close()
+        _write(sys.stderr, "interrupted: the same command goes on from here.")
+
+
+@dataclass
+class _RunningStep:
+    started: Started
+    task: "TaskID" = 0  # type: ignore[assignment]  # TaskID is a NewType that lives in rich
+    begin: float = field(default_factory=time.monotonic)
+    last_shown: float = field(default_factory=time.monotonic)
+
+    def amount(self, done: int) -> str:
+        total = self.started.total
+        if self.started.unit == "B":
+            return f"{human_bytes(done)}" + (f" of {human_bytes(total)}" if total else "")
+        return f"{done}" + (f" of {total}" if total else "")
+
+    def time_left(self, done: int) -> str:
+        if not self.started.total or not done:
+            return ""
+        left = (time.monotonic() - self.begin) / done * (self.started.total - done)
+        return f", {human_seconds(left)} left"
+
+    def closing_line(self) -> str:
+        return f"{self.started.step}: done in {human_seconds(time.monotonic() - self.begin)}"
+
+
+def _estimate_rows(plan: Plan) -> list[tuple[str, str]]:
+    estimate = plan.estimate
+    rows = [("download", estimate.download), ("write", estimate.write), ("peak memory", estimate.memory)]
+    rows += [("peak GPU memory", estimate.vram)] if estimate.vram else []
+    return [(name, human_bytes(value)) for name, value in rows]
+
+
+def _result_lines(artifact: Artifact) -> list[str]:
+    size = human_bytes(sum(file.size for file in artifact.files))
+    state = "was made already" if artifact.cached else f"made in {human_seconds(_total(artifact))}"
+    lines = [f"{artifact.command}: {artifact.path} ({len(artifact.files)} files, {size}; {state})"]
+    if artifact.hub:
+        lines.append(f"published: {artifact.hub.url} (commit {artifact.hub.commit[:12]})")
+    return lines
+
+
+def _total(artifact: Artifact) -> float:
+    return sum(artifact.timings_s.values())
+
+
+def human_bytes(value: int) -> str:
+    amount = float(value)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.2f} TB"
+
+
+def human_seconds(value: float) -> str:
+    if value < 60:
+        return f"{value:.1f} s"
+    minutes, seconds = divmod(round(value), 60)
+    return f"{minutes} min {seconds:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _last_lines(log: Path) -> list[str]:
+    """The end of a library's log; all of it stays in the file."""
+    if not log.is_file():
+        return []
+    return log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES_SHOWN:]
+
+
+def _label(word: str, colour: str) -> Any:
+    from rich.text import Text
+
+    return Text(f"{word}: ", style=f"bold {colour}")
+
+
+def _rich(stream: IO[str]) -> "RichConsole":
+    """rich decides on colour by the stream, NO_COLOR, FORCE_COLOR and TERM."""
+    from rich.console import Console as RichConsole
+
+    return RichConsole(file=stream, highlight=False)
+
+
+def _write(stream: IO[str], text: str) -> None:
+    stream.write(text + "\n")
+    stream.flush()

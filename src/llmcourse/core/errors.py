@@ -1,0 +1,78 @@
+"""The errors a user can meet, one class per exit code.
+
+    LlmcourseError        1  a bug of ours (raised as such only where we catch an impossible state)
+    ├── ConfigError       2  usage or config
+    ├── MissingError      3  this machine lacks an extra, a GPU, a driver
+    ├── PlanError         4  the plan cannot work: inputs, disk, memory, permission
+    ├── LibraryError      5  the library failed while running
+    └── PublishError      6  made but not published; the same command publishes
+
+Every error is two sentences: what is wrong, and what to do.  Only `cli.main` turns them into an exit.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+class LlmcourseError(Exception):
+    """What is wrong, what to do about it, and where (a `file:line:column`, an option, a model)."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, fix: str, where: str | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.fix = fix
+        self.where = where
+        self.log: Path | None = None  # a library's log whose end explains more
+
+    def as_json(self) -> dict[str, Any]:
+        return {"exit_code": self.exit_code, "what": self.what, "fix": self.fix, "where": self.where}
+
+
+class ConfigError(LlmcourseError):
+    """The config or the command line is wrong."""
+
+    exit_code = 2
+
+
+class MissingError(LlmcourseError):
+    """This machine lacks something: an extra, a GPU, a driver."""
+
+    exit_code = 3
+
+
+class PlanError(LlmcourseError):
+    """The plan cannot work: inputs missing or incompatible, no disk, no memory, no permission."""
+
+    exit_code = 4
+
+
+class LibraryError(LlmcourseError):
+    """The library failed while running."""
+
+    exit_code = 5
+
+
+class PublishError(LlmcourseError):
+    """The result is made and kept, but could not be published."""
+
+    exit_code = 6
+
+
+class Problems(LlmcourseError):
+    """Several errors found in one look; its exit code is that of the first."""
+
+    def __init__(self, errors: Sequence[LlmcourseError]) -> None:
+        super().__init__(errors[0].what, errors[0].fix, errors[0].where)
+        self.errors = tuple(errors)
+        self.exit_code = errors[0].exit_code
+
+    def as_json(self) -> dict[str, Any]:
+        return super().as_json() | {"problems": [error.as_json() for error in self.errors]}
+
+
+BY_NAME: dict[str, type[LlmcourseError]] = {
+    cls.__name__: cls for cls in (ConfigError, MissingError, PlanError, LibraryError, PublishError)
+}

@@ -1,0 +1,17 @@
+"""The only package that talks to the Hugging Face Hub."""
+
+from llmcourse.core.hub.client import cache_folder, is_offline, use_quietly
+from llmcourse.core.hub.models import download, read_hub_model
+from llmcourse.core.hub.push import push
+from llmcourse.core.hub.target import Target, read_target
+
+__all__ = [
+    "Target",
+    "cache_folder",
+    "download",
+    "is_offline",
+    "push",
+    "read_hub_model",
+    "read_target",
+    "use_quietly",
+]

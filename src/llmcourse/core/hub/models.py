@@ -1,0 +1,132 @@
+"""Models on the Hub: their metadata without their weights, and the download of exactly what is needed."""
+
+import fnmatch
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import hf_hub_url, snapshot_download, try_to_load_from_cache
+from huggingface_hub.utils._headers import build_hf_headers
+from huggingface_hub.utils._http import hf_raise_for_status, http_backoff
+from huggingface_hub.utils.tqdm import tqdm as hf_tqdm
+
+from llmcourse.core.errors import LibraryError, PlanError
+from llmcourse.core.hub.client import api, is_offline, retrying, translated
+from llmcourse.core.model import LocalFiles, ModelFacts, ModelRef, Origin, read_model
+from llmcourse.core.progress import Progress, Step
+
+# What a model needs beside its weights: configuration, tokenizer, chat template, licence texts.
+_SMALL_FILES = ("*.json", "*.model", "*.jinja", "*.txt", "*.tiktoken", "LICENSE*", "README.md")
+
+
+class HubFiles:
+    """One repository at one commit, read through the Hub's HTTP ranges."""
+
+    def __init__(self, repo: str, commit: str, sizes: Mapping[str, int]) -> None:
+        self.repo = repo
+        self.commit = commit
+        self.sizes = sizes
+
+    @cached_property
+    def _headers(self) -> dict[str, str]:
+        return dict(build_hf_headers(library_name="llmcourse"))
+
+    def text(self, name: str) -> str:
+        path = retrying(lambda: api().hf_hub_download(self.repo, name, revision=self.commit))
+        return Path(path).read_text(encoding="utf-8")
+
+    def span(self, name: str, start: int, length: int) -> bytes:
+        """Exactly these bytes, from the local cache when the file is there."""
+        cached = try_to_load_from_cache(self.repo, name, revision=self.commit)
+        if isinstance(cached, str):
+            return LocalFiles(Path(cached).parent).span(name, start, length)
+        url = hf_hub_url(self.repo, name, revision=self.commit)
+        headers = self._headers | {"Range": f"bytes={start}-{start + length - 1}"}
+        response = http_backoff("GET", url, headers=headers, follow_redirects=True)
+        hf_raise_for_status(response)
+        return bytes(response.content[:length]) if response.status_code == 206 else b""
+
+
+def read_hub_model(ref: ModelRef) -> ModelFacts:
+    """Metadata of a Hub model, pinned to the commit that its revision names now.
+
+    Raises:
+        PlanError: missing, gated, private, unknown revision, not a model, or the Hub is not reached.
+    """
+    with translated(str(ref)):
+        if is_offline():
+            return _read_cached(ref)
+        info = retrying(lambda: api().model_info(ref.path, revision=ref.revision, files_metadata=True))
+        sizes = {item.rfilename: item.size or 0 for item in info.siblings or [] if "/" not in item.rfilename}
+        card: dict[str, Any] = dict(vars(info.card_data)) if info.card_data else {}
+        if info.sha is None:
+            raise PlanError(f"{ref} has no commits yet.", "Upload the model first.", where=str(ref))
+        facts = read_model(ref, HubFiles(info.id, info.sha, sizes), Origin(info.sha, info.id, card))
+        return replace(facts, missing_bytes=_download_bytes(facts))
+
+
+def _read_cached(ref: ModelRef) -> ModelFacts:
+    """What the client's cache holds, for HF_HUB_OFFLINE=1."""
+    folder = Path(snapshot_download(ref.path, revision=ref.revision, local_files_only=True))
+    return read_model(ref, LocalFiles(folder), Origin(revision=folder.name, hub_id=ref.path))
+
+
+def _needed(facts: ModelFacts, more: Iterable[str]) -> list[str]:
+    patterns = (*_SMALL_FILES, *more)
+    small = [name for name in facts.files if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
+    return sorted({*small, *facts.weight_files})
+
+
+def _download_bytes(facts: ModelFacts, more: Iterable[str] = ()) -> int:
+    """Bytes of this Hub model that are not in the cache yet."""
+    return sum(
+        facts.files[name]
+        for name in _needed(facts, more)
+        if not isinstance(try_to_load_from_cache(facts.ref.path, name, revision=facts.revision), str)
+    )
+
+
+def download(facts: ModelFacts, progress: Progress, more: Iterable[str] = ()) -> Path:
+    """Bring a Hub model into the client's cache and return its folder; what is there is not sent again.
+
+    Raises:
+        LibraryError: the download failed, also after retries.
+    """
+    total = _download_bytes(facts, more)
+    with translated(str(facts.ref), LibraryError):
+        if total == 0:
+            return Path(_snapshot(facts, more, None))
+        with progress.step(f"download {facts.ref}", total, "B") as step:
+            # A connection cut by a reset is not resumed by the client itself (huggingface_hub 2.4).
+            return Path(retrying(lambda: _snapshot(facts, more, step)))
+
+
+def _snapshot(facts: ModelFacts, more: Iterable[str], step: Step | None) -> str:
+    bar = _bar_for(step) if step else hf_tqdm
+    folder: str = snapshot_download(
+        facts.ref.path,
+        revision=facts.revision,
+        allow_patterns=_needed(facts, more),
+        tqdm_class=bar,
+        library_name="llmcourse",
+    )
+    return folder
+
+
+def _bar_for(step: Step) -> type[hf_tqdm]:
+    """A bar of the client's kind that reports bytes to our progress and shows nothing itself."""
+
+    class Reporting(hf_tqdm):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            # The client counts bytes received and bytes written in two bars; the second is the file.
+            self._counts = kwargs.get("name") == "huggingface_hub.snapshot_download"
+            super().__init__(*args, **kwargs | {"disable": True})  # type: ignore[no-untyped-call]
+
+        def update(self, n: float | None = 1) -> bool | None:
+            if self._counts and n:
+                step.advance(int(n))
+            return None
+
+    return Reporting

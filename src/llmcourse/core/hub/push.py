@@ -1,0 +1,172 @@
+"""Publishing: one push is one visible commit, verified against what is on disk.
+
+Large files are sent first, one by one, and are kept by the Hub without being visible; then a single
+commit names them all.  A killed push therefore leaves the branch as it was, and the next one sends
+only what the Hub does not hold yet.  The client repeats a commit whose answer was lost as a
+duplicate, or fails although it was applied; here the branch is looked at instead.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
+
+from llmcourse.core.artifact import HubLocation, OutputFile
+from llmcourse.core.errors import PublishError
+from llmcourse.core.hub.client import HUB_ERRORS, api, may_pass, retrying, status_of, translated
+from llmcourse.core.hub.target import RemoteFile, Target, remote_files
+from llmcourse.core.progress import Progress
+
+# Left-overs of these kinds would be loaded instead of, or beside, the new files.
+_REPLACED = (".safetensors", ".bin", ".index.json", ".gguf", ".model", ".jinja")
+
+
+def push(
+    folder: Path, files: Sequence[OutputFile], target: Target, message: str, progress: Progress
+) -> HubLocation:
+    """Make the branch hold exactly these files (plus what others keep beside them).
+
+    Raises:
+        PublishError: the Hub refused or could not be reached, or holds something else than was sent.
+    """
+    with translated(target.repo, PublishError):
+        head = _ensure_branch(target)
+        present = remote_files(target.repo, target.revision)
+        missing = [file for file in files if not _is_same(folder, file, present.get(file.path))]
+        stale = _stale(present, files)
+        if missing or stale:
+            head = _send(folder, missing, stale, target, head, message, progress)
+        _verify(folder, files, target, head)
+    base = f"{api().endpoint}/{target.repo}"
+    url = base if target.revision == "main" else f"{base}/tree/{target.revision}"
+    return HubLocation(target.repo, target.revision, head, url)
+
+
+def _ensure_branch(target: Target) -> str:
+    if not target.exists:
+        retrying(lambda: api().create_repo(target.repo, private=target.private, exist_ok=True))
+    if target.revision != "main":
+        retrying(lambda: api().create_branch(target.repo, branch=target.revision, exist_ok=True))
+    return _head(target)
+
+
+def _head(target: Target) -> str:
+    info = retrying(lambda: api().model_info(target.repo, revision=target.revision))
+    if info.sha is None:
+        raise PublishError(
+            f"{target.repo} has no branch {target.revision}.", "Create it on the Hub and run it again."
+        )
+    return info.sha
+
+
+def _stale(present: dict[str, RemoteFile], files: Sequence[OutputFile]) -> list[str]:
+    ours = {file.path for file in files}
+    return [name for name in present if name not in ours and name.endswith(_REPLACED) and "/" not in name]
+
+
+def _send(
+    folder: Path,
+    missing: Sequence[OutputFile],
+    stale: Sequence[str],
+    target: Target,
+    head: str,
+    message: str,
+    progress: Progress,
+) -> str:
+    additions: list[CommitOperationAdd] = []
+    with progress.step(f"upload {target.repo}", sum(file.size for file in missing), "B") as step:
+        for file in missing:
+            addition = CommitOperationAdd(file.path, str(folder / file.path))
+            _refuse_changed(file, addition)
+            api().preupload_lfs_files(target.repo, [addition], revision=target.revision)
+            additions.append(addition)
+            step.advance(file.size)
+    operations: list[CommitOperationAdd | CommitOperationDelete] = [*additions]
+    operations += [CommitOperationDelete(name) for name in stale]
+    return _commit_once(operations, target, head, message, {file.path: file for file in missing})
+
+
+def _refuse_changed(file: OutputFile, addition: CommitOperationAdd) -> None:
+    if addition.upload_info.sha256.hex() != file.sha256:
+        raise PublishError(
+            f"{file.path} has changed on disk since it was made.",
+            "Delete the output folder and run the command again.",
+            where=file.path,
+        )
+
+
+def _commit_once(
+    operations: list[CommitOperationAdd | CommitOperationDelete],
+    target: Target,
+    head: str,
+    message: str,
+    wanted: dict[str, OutputFile],
+) -> str:
+    """Commit on top of `head`; when the answer is lost, the branch says whether it happened."""
+
+    def attempt() -> str:
+        try:
+            return str(
+                api()
+                .create_commit(
+                    target.repo,
+                    operations,
+                    commit_message=message,
+                    revision=target.revision,
+                    parent_commit=head,
+                )
+                .oid
+            )
+        except HUB_ERRORS as error:
+            if not may_pass(error) and status_of(error) not in (409, 412):
+                raise
+            settled = _settled(target, head, wanted)
+            if settled is None:
+                raise
+            return settled
+
+    attempts = Retrying(
+        retry=retry_if_exception(may_pass),
+        stop=stop_after_attempt(6),
+        wait=wait_exponential(multiplier=0.5, max=8),
+        reraise=True,
+    )
+    return attempts(attempt)
+
+
+def _settled(target: Target, head: str, wanted: dict[str, OutputFile]) -> str | None:
+    """The new head if it holds what was sent, None if the branch has not moved."""
+    now = _head(target)
+    if now == head:
+        return None
+    present = remote_files(target.repo, now)
+    if all(name in present and present[name].size == file.size for name, file in wanted.items()):
+        return now
+    raise PublishError(
+        f"Someone else changed {target.repo} during the push.", "Run the same command again.", target.repo
+    )
+
+
+def _verify(folder: Path, files: Sequence[OutputFile], target: Target, head: str) -> None:
+    present = remote_files(target.repo, head)
+    wrong = [file.path for file in files if not _is_same(folder, file, present.get(file.path))]
+    if wrong:
+        raise PublishError(
+            f"{target.repo} holds something else than was sent in {', '.join(wrong[:3])}.",
+            "Run the same command again to send it anew.",
+            where=target.repo,
+        )
+
+
+def _is_same(folder: Path, file: OutputFile, remote: RemoteFile | None) -> bool:
+    if remote is None or remote.size != file.size:
+        return False
+    return remote.digest == (file.sha256 if remote.is_lfs else _git_blob_id(folder / file.path))
+
+
+def _git_blob_id(path: Path) -> str:
+    """Git's name of a file's content, by which the Hub knows files that are not LFS."""
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()

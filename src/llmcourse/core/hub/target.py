@@ -1,0 +1,130 @@
+"""The repository that a result is published to, looked at before anything is made."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.utils._validators import validate_repo_id
+
+from llmcourse.core.artifact import MANIFEST_NAME
+from llmcourse.core.config import HubTarget
+from llmcourse.core.errors import PlanError
+from llmcourse.core.hub.client import api, has_token, is_offline, retrying, translated
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """`digest` is the sha256 of an LFS file's content, else the git blob id."""
+
+    size: int
+    digest: str
+    is_lfs: bool
+
+
+@dataclass(frozen=True)
+class Target:
+    """`head` is None while the branch, or the whole repository, does not exist."""
+
+    repo: str
+    revision: str
+    private: bool
+    exists: bool = False
+    head: str | None = None
+    files: Mapping[str, RemoteFile] | None = None
+    fingerprint: str | None = None  # of the artifact that the branch holds, where it is one of ours
+
+    @property
+    def is_empty(self) -> bool:
+        return not set(self.files or ()) - {".gitattributes", "README.md"}
+
+
+def read_target(wish: HubTarget) -> Target:
+    """What is at the target, after proving that this token may write there.
+
+    Raises:
+        PlanError: no token, a token that cannot write, a namespace that is not yours, or no network.
+    """
+    if is_offline():
+        raise PlanError(
+            "HF_HUB_OFFLINE is set, so nothing can be pushed.", "Unset it, or use --no-push.", "push"
+        )
+    if not has_token():
+        raise PlanError("There is no Hub token to push with.", "Run `hf auth login` or set HF_TOKEN.", "push")
+    with translated(wish.repo):
+        identity = retrying(lambda: api().whoami())
+        repo = wish.repo if "/" in wish.repo else f"{identity['name']}/{wish.repo}"
+        validate_repo_id(repo)
+        _refuse_read_only(identity, repo)
+        target = _existing(repo, wish)
+        if target.exists:
+            retrying(lambda: api().auth_check(repo, write=True))
+        return target
+
+
+def _refuse_read_only(identity: Mapping[str, Any], repo: str) -> None:
+    namespace = repo.partition("/")[0]
+    orgs = {org["name"]: org.get("roleInOrg", "write") for org in identity.get("orgs", [])}
+    if namespace != identity["name"] and orgs.get(namespace, "read") == "read":
+        writable = [identity["name"], *(name for name, role in orgs.items() if role != "read")]
+        raise PlanError(
+            f"{identity['name']} may not write to {namespace} on the Hub.",
+            f"Push to one of: {', '.join(writable)}.",
+            where="push",
+        )
+    token = identity.get("auth", {}).get("accessToken", {})
+    if token.get("role") == "read":
+        raise PlanError(
+            "Your Hub token may only read.", "Make one with write access and set HF_TOKEN.", where="push"
+        )
+    if token.get("role") == "fineGrained" and not _may_write(token.get("fineGrained", {}), namespace, repo):
+        raise PlanError(
+            f"Your fine-grained token has no write permission for {repo}.",
+            f"Give it 'Write access to contents' of {namespace} in your token settings.",
+            where="push",
+        )
+
+
+def _may_write(grants: Mapping[str, Any], namespace: str, repo: str) -> bool:
+    permissions = [
+        permission
+        for scope in grants.get("scoped", [])
+        if scope.get("entity", {}).get("name") in (namespace, repo)
+        for permission in scope.get("permissions", [])
+    ]
+    return "repo.write" in permissions or "repo.write" in grants.get("global", [])
+
+
+def _existing(repo: str, wish: HubTarget) -> Target:
+    try:
+        retrying(lambda: api().model_info(repo))
+        head = retrying(lambda: api().model_info(repo, revision=wish.revision)).sha
+    except RevisionNotFoundError:
+        return Target(repo, wish.revision, wish.private, exists=True)
+    except RepositoryNotFoundError:
+        return Target(repo, wish.revision, wish.private)
+    files = remote_files(repo, wish.revision)
+    fingerprint = _remote_fingerprint(repo, head) if MANIFEST_NAME in files else None
+    return Target(repo, wish.revision, wish.private, True, head, files, fingerprint)
+
+
+def remote_files(repo: str, revision: str) -> dict[str, RemoteFile]:
+    """Every file at a revision, with what is needed to compare it to one on disk."""
+    items = retrying(lambda: list(api().list_repo_tree(repo, revision=revision, recursive=True)))
+    return {
+        item.path: RemoteFile(item.size, item.lfs.sha256 if item.lfs else item.blob_id, item.lfs is not None)
+        for item in items
+        if isinstance(item, RepoFile)
+    }
+
+
+def _remote_fingerprint(repo: str, head: str | None) -> str | None:
+    try:
+        path = retrying(lambda: api().hf_hub_download(repo, MANIFEST_NAME, revision=head))
+        return str(json.loads(Path(path).read_text(encoding="utf-8"))["fingerprint"])
+    except (EntryNotFoundError, ValueError, KeyError, TypeError):
+        # Not written by us: then it is somebody's file, and the push needs --force like any other.
+        return None

@@ -1,0 +1,170 @@
+"""Run a command's adapter in a process of its own.
+
+The libraries print, start threads, leak memory, and some abort the whole process on bad input; the
+out-of-memory killer ends without a word whatever allocates most.  In a child all of that is an event
+the parent can explain.  The parent sends one JSON job on stdin and keeps it open: when the parent
+dies, however it dies, stdin closes and the child ends too.  Events, finished files and errors come
+back as JSON lines on a pipe of their own, so that the library's prints cannot disturb them.
+"""
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from filelock import FileLock
+
+from llmcourse.core.artifact import OutputFile
+from llmcourse.core.errors import BY_NAME, LibraryError, LlmcourseError
+from llmcourse.core.progress import Event, Progress, event_from_json, event_to_json
+
+# glibc gives freed memory back to the system and faults it in again, page by page, for every tensor:
+# that took 20 of 45 seconds of a SLERP of two 1 B models. These limits keep it for the next tensor.
+_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "4294967296"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What an adapter gets: the config's and the plan's data, where the inputs are, where to write.
+
+    `inputs` maps each model reference, as the config writes it, to a local folder.  `done` are the
+    files that an earlier, interrupted run of the same job finished.
+    """
+
+    config: dict[str, Any]
+    settings: dict[str, Any]
+    inputs: dict[str, str]
+    files: Path
+    scratch: Path
+    done: tuple[OutputFile, ...] = ()
+    is_verbose: bool = False
+
+
+class Runner(Protocol):
+    """What a command's `run.py` offers: each yield is a file that is whole and need not be made again."""
+
+    def __call__(self, job: Job, progress: Progress) -> Iterator[OutputFile]: ...
+
+
+@dataclass
+class Worker:
+    """The parent's end of a child that has begun to import `module` and waits for its job."""
+
+    module: str
+    log: IO[bytes]
+    is_verbose: bool
+    _process: subprocess.Popen[bytes] = field(init=False)
+    _events: IO[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        read_end, write_end = os.pipe()
+        os.set_inheritable(write_end, True)
+        self._events = os.fdopen(read_end, encoding="utf-8")
+        output: Any = sys.stderr if self.is_verbose else self.log
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "llmcourse.core.isolated", self.module, str(write_end)],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            pass_fds=(write_end,),
+            env=os.environ | {key: os.environ.get(key, value) for key, value in _ENVIRONMENT.items()},
+        )
+        os.close(write_end)
+
+    def run(self, job: Job) -> Iterator[Event | OutputFile]:
+        """Send the job and yield what comes back.
+
+        Raises:
+            LlmcourseError: what the adapter raised, or LibraryError if the child ended without a word.
+        """
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(_job_to_json(job)).encode() + b"\n")
+        self._process.stdin.flush()
+        for line in self._events:
+            message = json.loads(line)
+            if "error" in message:
+                raise BY_NAME[message["type"]](**message["error"])
+            if "file" in message:
+                yield OutputFile(**message["file"])
+            else:
+                yield event_from_json(message)
+        code = self._process.wait()
+        if code != 0:
+            raise self._died(code)
+
+    def _died(self, code: int) -> LlmcourseError:
+        if code == -signal.SIGKILL:
+            return LibraryError(
+                "The system killed the run; most likely memory ran out.",
+                "Close other programs or use a machine with more memory; the same command goes on from here.",
+            )
+        if code == -signal.SIGINT:
+            raise KeyboardInterrupt
+        name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return LibraryError(
+            f"The run ended with {name}.", f"Read the log's end below; all of it is in {self.log.name}."
+        )
+
+    def stop(self) -> None:
+        """End the child: it gets two seconds, then it is killed."""
+        if self._process.stdin:
+            with suppress(BrokenPipeError):
+                self._process.stdin.close()
+        try:
+            self._process.wait(timeout=2)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._events.close()
+
+
+def _job_to_json(job: Job) -> dict[str, Any]:
+    done = [file.as_json() | {"state": file.state} for file in job.done]
+    return vars(job) | {"files": str(job.files), "scratch": str(job.scratch), "done": done}
+
+
+def _job_from_json(data: dict[str, Any]) -> Job:
+    files = tuple(OutputFile(**item) for item in data["done"])
+    return Job(**data | {"files": Path(data["files"]), "scratch": Path(data["scratch"]), "done": files})
+
+
+def _child(module: str, pipe: int) -> int:
+    """The child's main: import, wait for the job, run it, report."""
+    with os.fdopen(pipe, "w", encoding="utf-8", buffering=1) as events:
+
+        def send(message: dict[str, Any]) -> None:
+            events.write(json.dumps(message) + "\n")
+
+        runner: Runner = importlib.import_module(module).run
+        line = sys.stdin.readline()
+        if not line:
+            return 0  # the plan failed: there is no job
+        job = _job_from_json(json.loads(line))
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+        # A child of a killed parent may need a moment to notice: two must not write the same files.
+        with FileLock(job.scratch.parent / "worker.lock", timeout=60):
+            try:
+                for file in runner(job, Progress(lambda event: send(event_to_json(event)))):
+                    send({"file": file.as_json() | {"state": file.state}})
+            except LlmcourseError as error:
+                send({"type": type(error).__name__,
+                      "error": {"what": error.what, "fix": error.fix, "where": error.where}})  # fmt: skip
+                return 0
+    return 0
+
+
+def _end_with_parent() -> None:
+    sys.stdin.read()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(_child(sys.argv[1], int(sys.argv[2])))

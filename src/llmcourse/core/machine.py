@@ -1,0 +1,80 @@
+"""What this computer has, as a value that planners receive, so that plans can be tested without it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+
+@dataclass(frozen=True)
+class Gpu:
+    name: str
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Memory and disk are what is free now, in bytes."""
+
+    cpus: int
+    memory_bytes: int
+    gpus: tuple[Gpu, ...] = ()
+    python: str = ""
+
+    @property
+    def vram_bytes(self) -> int:
+        return max((gpu.memory_bytes for gpu in self.gpus), default=0)
+
+
+def this_machine() -> Machine:
+    return Machine(
+        cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        memory_bytes=min(psutil.virtual_memory().available, _cgroup_free_bytes()),
+        gpus=_gpus(),
+        python=sys.version.split()[0],
+    )
+
+
+def free_disk_bytes(path: Path) -> int:
+    """Free space for this user on the file system that `path` is, or will be, on."""
+    return shutil.disk_usage(_existing_parent(path)).free
+
+
+def same_disk(first: Path, second: Path) -> bool:
+    return _existing_parent(first).stat().st_dev == _existing_parent(second).stat().st_dev
+
+
+def _existing_parent(path: Path) -> Path:
+    path = path.absolute()
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def _cgroup_free_bytes() -> int:
+    """What a container's limit leaves; `free` shows the whole host there, and the kill comes silently."""
+    root = Path("/sys/fs/cgroup")
+    try:
+        limit = (root / "memory.max").read_text().strip()
+        used = (root / "memory.current").read_text().strip()
+    except OSError:
+        return sys.maxsize
+    return sys.maxsize if limit == "max" else max(0, int(limit) - int(used))
+
+
+def _gpus() -> tuple[Gpu, ...]:
+    """Asks the driver, not torch: the plan must stay light."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return ()
+    query = [program, "--query-gpu=name,memory.free", "--format=csv,noheader,nounits"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout
+    except (subprocess.SubprocessError, OSError):
+        return ()
+    rows = [line.rsplit(",", 1) for line in answer.splitlines() if "," in line]
+    return tuple(Gpu(name.strip(), int(free) * 2**20) for name, free in rows if free.strip().isdigit())

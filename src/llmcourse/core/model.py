@@ -1,0 +1,274 @@
+"""A model seen through its metadata: configuration, tensor shapes, file sizes, card. Never its weights.
+
+A model is named as users of mergekit and `hf` name it: a folder, `user/repo`, `user/repo@revision` or
+`hf://user/repo@revision`.  The same reading serves local folders and Hub repositories; only the three
+primitive reads of `ModelFiles` differ, and those of the Hub live in `core.hub`.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import yaml
+
+from llmcourse.core.artifact import MANIFEST_NAME
+from llmcourse.core.errors import PlanError
+
+# In mergekit's order of preference (mergekit 0.1.5, io/lazy_tensor_loader.py).
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+_MAX_HEADER_BYTES = 100_000_000  # the safetensors library refuses longer ones
+_CACHE_PATH = re.compile(r"models--([^/\\]+)--([^/\\]+)[/\\]snapshots[/\\]([0-9a-f]{40})$")
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """A local folder, or a Hub repository at a revision (None for its default branch)."""
+
+    path: str
+    revision: str | None = None
+    is_local: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> "ModelRef":
+        """Read a reference as written; what exists as a folder is a folder, as mergekit decides it."""
+        if text.startswith("hf://"):
+            path, _, revision = text.removeprefix("hf://").partition("@")
+            return cls(path, revision or None)
+        if Path(text).expanduser().exists():
+            return cls(text, None, is_local=True)
+        path, _, revision = text.partition("@")
+        looks_local = path.startswith(("/", ".", "~")) or path.count("/") > 1 or "\\" in path
+        if looks_local or Path(path).exists():
+            return cls(path, None, is_local=True)
+        return cls(path, revision or None)
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.path).expanduser()
+
+    def __str__(self) -> str:
+        return f"{self.path}@{self.revision}" if self.revision else self.path
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """`dtype` in safetensors' spelling (BF16, F32, …); `nbytes` as stored; `file` that holds it."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    nbytes: int
+    file: str
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What is known of a model before any of its weights is read.
+
+    `config` is config.json, or adapter_config.json for an adapter.  `tensors` is empty for pickled
+    weights, whose names cannot be known without unpickling.
+    """
+
+    ref: ModelRef
+    revision: str | None
+    config: Mapping[str, Any]
+    tensors: Mapping[str, Tensor] = field(repr=False)
+    weight_files: tuple[str, ...]
+    files: Mapping[str, int] = field(repr=False)
+    card: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    is_adapter: bool = False
+    is_pickled: bool = False
+    hub_id: str | None = None  # the repository it is, or came from
+    missing_bytes: int = 0  # of its files, those not on this machine yet
+
+    @property
+    def architecture(self) -> str:
+        return str((self.config.get("architectures") or [self.config.get("model_type", "unknown")])[0])
+
+    @property
+    def weight_bytes(self) -> int:
+        return sum(self.files[name] for name in self.weight_files)
+
+    @property
+    def identity(self) -> Any:
+        """What a result depends on: the commit, or each local file's size and weights' time."""
+        return self.revision or sorted(self.files.items())
+
+
+class ModelFiles(Protocol):
+    """The three reads that a place of models offers."""
+
+    @property
+    def sizes(self) -> Mapping[str, int]: ...
+    def text(self, name: str) -> str: ...
+    def span(self, name: str, start: int, length: int) -> bytes: ...
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the files are from."""
+
+    revision: str | None = None
+    hub_id: str | None = None
+    card: Mapping[str, Any] | None = None
+
+
+class LocalFiles:
+    """A folder on disk; modification times take the place of a commit."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.sizes = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
+
+    def text(self, name: str) -> str:
+        return (self.folder / name).read_text(encoding="utf-8")
+
+    def span(self, name: str, start: int, length: int) -> bytes:
+        with (self.folder / name).open("rb") as file:
+            file.seek(start)
+            return file.read(length)
+
+
+def read_local(ref: ModelRef) -> ModelFacts:
+    """Read a folder's metadata.
+
+    Raises:
+        PlanError: the folder is missing, is no model, or its index or headers are damaged.
+    """
+    folder = ref.folder
+    if not folder.is_dir():
+        raise PlanError(f"There is no model folder {ref.path!r}.", "Check the path.", where=str(ref))
+    return read_model(ref, LocalFiles(folder), _local_origin(folder))
+
+
+def read_model(ref: ModelRef, files: ModelFiles, origin: Origin) -> ModelFacts:
+    """Assemble the facts of one model from the reads its place offers."""
+    is_adapter = "config.json" not in files.sizes and "adapter_config.json" in files.sizes
+    config = _json(ref, files, "adapter_config.json" if is_adapter else "config.json")
+    weight_files = _weight_files(ref, files, _ADAPTER_WEIGHTS if is_adapter else _WEIGHTS)
+    is_pickled = not weight_files[0].endswith(".safetensors")
+    tensors = {} if is_pickled else _tensors(ref, files, weight_files)
+    card = origin.card if origin.card is not None else _card(files)
+    return ModelFacts(
+        ref, origin.revision, config, tensors, weight_files, files.sizes, card, is_adapter, is_pickled,
+        origin.hub_id,
+    )  # fmt: skip
+
+
+def _json(ref: ModelRef, files: ModelFiles, name: str) -> dict[str, Any]:
+    if name not in files.sizes:
+        raise PlanError(
+            f"{ref} has no {name}.", "Give a folder or repository in Hugging Face format.", where=str(ref)
+        )
+    try:
+        data = json.loads(files.text(name))
+    except ValueError as error:
+        raise PlanError(
+            f"{name} of {ref} is damaged: {error}.", "Download or write it again.", str(ref)
+        ) from None
+    if not isinstance(data, dict):
+        raise PlanError(f"{name} of {ref} is not a JSON object.", "Download or write it again.", str(ref))
+    return data
+
+
+def _weight_files(ref: ModelRef, files: ModelFiles, candidates: tuple[str, ...]) -> tuple[str, ...]:
+    for name in candidates:
+        if f"{name}.index.json" in files.sizes:
+            shards = _json(ref, files, f"{name}.index.json").get("weight_map", {})
+            return _checked_shards(ref, files, sorted({str(shard) for shard in shards.values()}))
+        if name in files.sizes:
+            return (name,)
+    raise PlanError(
+        f"{ref} has no weights that can be read ({' or '.join(candidates)}).",
+        "Give a model in Hugging Face format.",
+        where=str(ref),
+    )
+
+
+def _checked_shards(ref: ModelRef, files: ModelFiles, shards: list[str]) -> tuple[str, ...]:
+    outside = [shard for shard in shards if Path(shard).name != shard or "\\" in shard]
+    if outside or not shards:
+        raise PlanError(
+            f"The shard index of {ref} names {outside[:1] or 'nothing'}, outside its own folder.",
+            "Do not use this model; its index is damaged or hostile.",
+            where=str(ref),
+        )
+    absent = [shard for shard in shards if shard not in files.sizes]
+    if absent:
+        raise PlanError(
+            f"{ref} lacks {len(absent)} of {len(shards)} weight files, {absent[0]} first.",
+            "Download the model again.",
+            where=str(ref),
+        )
+    return tuple(shards)
+
+
+def _tensors(ref: ModelRef, files: ModelFiles, weight_files: tuple[str, ...]) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    for name in weight_files:
+        try:
+            header = safetensors_header(files, name)
+            for key, entry in header.items():
+                start, end = entry["data_offsets"]
+                tensors[key] = Tensor(tuple(entry["shape"]), entry["dtype"], end - start, name)
+        except (ValueError, KeyError, TypeError) as error:
+            raise PlanError(
+                f"{name} of {ref} is not a whole safetensors file ({error}).",
+                "Download or write it again.",
+                where=str(ref),
+            ) from None
+    return tensors
+
+
+def safetensors_header(files: ModelFiles, name: str) -> dict[str, Any]:
+    """The entries of a safetensors header, read exactly: not one byte of the weights behind it.
+
+    Raises:
+        ValueError: the header is not JSON, or the file's size is not what the header says.
+
+    Source: safetensors format description, v0.8 (8 bytes length, JSON header, data).
+    """
+    size = files.sizes[name]
+    length = int.from_bytes(files.span(name, 0, 8), "little")
+    if size < 8 or length > min(size - 8, _MAX_HEADER_BYTES):
+        raise ValueError("its header is longer than the file")
+    header: dict[str, Any] = json.loads(files.span(name, 8, length))
+    header.pop("__metadata__", None)
+    expected = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
+    if expected != size:
+        raise ValueError(f"{size:,} bytes instead of {expected:,}")
+    return header
+
+
+def _card(files: ModelFiles) -> dict[str, Any]:
+    return card_metadata(files.text("README.md")) if "README.md" in files.sizes else {}
+
+
+def card_metadata(text: str) -> dict[str, Any]:
+    """The YAML head of a model card; an absent or unreadable head tells nothing and is empty."""
+    parts = text.split("---", 2)
+    if len(parts) < 3 or parts[0].strip():
+        return {}
+    try:
+        head = yaml.safe_load(parts[1])
+    except yaml.YAMLError:
+        return {}
+    return head if isinstance(head, dict) else {}
+
+
+def _local_origin(folder: Path) -> Origin:
+    """The Hub repository a folder came from: the client's cache layout, or our own manifest, says it."""
+    cached = _CACHE_PATH.search(str(folder.absolute()))
+    if cached:
+        return Origin(hub_id=f"{cached[1]}/{cached[2]}")
+    manifest = folder / MANIFEST_NAME
+    if manifest.is_file():
+        try:
+            hub = json.loads(manifest.read_text(encoding="utf-8")).get("hub")
+        except (ValueError, AttributeError):
+            return Origin()
+        return Origin(hub_id=hub["repo"] if hub else None)
+    return Origin()

@@ -1,0 +1,94 @@
+"""What will happen, what it needs, and why it cannot: the value that `--dry-run` prints."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from llmcourse.core.errors import BY_NAME, LlmcourseError, PlanError
+from llmcourse.core.machine import Machine
+from llmcourse.core.model import ModelFacts
+
+Status = Literal["ok", "warn", "fail"]
+_EXIT_NAMES = {cls.exit_code: cls for cls in BY_NAME.values()}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at. A failed check carries the exit code it would end with."""
+
+    name: str
+    status: Status
+    what: str
+    fix: str = ""
+    exit_code: int = 0
+
+    def error(self) -> LlmcourseError:
+        return _EXIT_NAMES.get(self.exit_code, PlanError)(self.what, self.fix, where=self.name)
+
+
+def ok(name: str, what: str) -> Check:
+    return Check(name, "ok", what)
+
+
+def warn(name: str, what: str, fix: str = "") -> Check:
+    return Check(name, "warn", what, fix)
+
+
+def fail(name: str, what: str, fix: str, exit_code: int = PlanError.exit_code) -> Check:
+    return Check(name, "fail", what, fix, exit_code)
+
+
+def failure(error: LlmcourseError, name: str | None = None) -> Check:
+    """A check that failed with this error."""
+    return Check(name or error.where or "plan", "fail", error.what, error.fix, error.exit_code)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All a planner may know: the machine, and each model's metadata or why it cannot be read.
+
+    Planners are pure functions of a config and these facts, so they are tested without a GPU, a
+    network or a library.  Models are keyed by the reference as the config writes it.
+    """
+
+    machine: Machine
+    models: Mapping[str, ModelFacts | LlmcourseError]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes: to download, to write in the output folder, and of memory (and GPU memory) at the peak."""
+
+    download: int = 0
+    write: int = 0
+    memory: int = 0
+    vram: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`settings` are the decisions the adapter runs with; `summary` rows are for people."""
+
+    command: str
+    summary: tuple[tuple[str, str], ...]
+    steps: tuple[str, ...]
+    checks: tuple[Check, ...]
+    estimate: Estimate
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def with_checks(self, checks: Iterable[Check]) -> "Plan":
+        return Plan(
+            self.command, self.summary, self.steps, (*self.checks, *checks), self.estimate, self.settings
+        )
+
+    @property
+    def failures(self) -> tuple[Check, ...]:
+        return tuple(check for check in self.checks if check.status == "fail")
+
+    @property
+    def exit_code(self) -> int:
+        """A plan that cannot work (4) says more than a library that is not installed (3)."""
+        return max((check.exit_code for check in self.failures), default=0)
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self) | {"exit_code": self.exit_code}

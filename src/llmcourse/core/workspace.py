@@ -1,0 +1,149 @@
+"""Where a result grows before it has its name: staging folder, lock, manifest, atomic publication.
+
+Beside the output folder `out` there is `.out.llmcourse/` while a run is under way:
+
+    run.json   the run's fingerprint and every finished file (the next run continues after them)
+    run.log    the library's own log
+    files/     what becomes `out`, by one rename, when everything is there
+    scratch/   intermediate things, deleted with the staging folder
+
+Nothing is cleaned up by code that a kill could skip: a killed run leaves exactly this folder, and the
+same command takes it up again.  Finished files are re-hashed then, so no fsync is needed for trust.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from llmcourse.core.artifact import MANIFEST_NAME, Artifact, OutputFile, sha256_of
+from llmcourse.core.errors import PlanError
+
+
+class Workspace:
+    """The staging folder of one output folder for one fingerprint."""
+
+    def __init__(self, output: Path, fingerprint: str) -> None:
+        self.output = output.absolute()
+        self.fingerprint = fingerprint
+        self.staging = self.output.with_name(f".{self.output.name}.llmcourse")
+        self.files = self.staging / "files"
+        self.scratch = self.staging / "scratch"
+        self.log = self.staging / "run.log"
+        self.done: list[OutputFile] = []
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Hold the staging folder alone; what an interrupted run of the same fingerprint left is kept.
+
+        Raises:
+            PlanError: another process works on this output, or the place cannot be written.
+        """
+        try:
+            self.staging.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.staging / "lock", timeout=0):
+                self._take_up()
+                yield
+        except Timeout:
+            raise PlanError(
+                f"Another llmcourse process is writing {self.output.name}.",
+                "Wait for it to end, or choose another folder with -o.",
+                where=str(self.output),
+            ) from None
+        except PermissionError as error:
+            raise PlanError(
+                f"{error.filename} cannot be written.", "Choose a folder of yours with -o.", str(self.output)
+            ) from None
+
+    def _take_up(self) -> None:
+        record = _read_json(self.staging / "run.json")
+        if record.get("fingerprint") != self.fingerprint:
+            for leftover in (self.files, self.scratch):
+                if leftover.exists():
+                    shutil.rmtree(leftover)
+            record = {}
+        for folder in (self.files, self.scratch):
+            folder.mkdir(exist_ok=True)
+        recorded = [OutputFile(**item) for item in record.get("files", [])]
+        self.done = [file for file in recorded if self._is_whole(file)]
+        self._save()
+
+    def _is_whole(self, file: OutputFile) -> bool:
+        path = self.files / file.path
+        return path.is_file() and path.stat().st_size == file.size and sha256_of(path) == file.sha256
+
+    def commit(self, file: OutputFile) -> None:
+        """Record a finished file; from now on no run makes it again."""
+        self.done = [*(known for known in self.done if known.path != file.path), file]
+        self._save()
+
+    def _save(self) -> None:
+        files = [file.as_json() | {"state": file.state} for file in self.done]
+        write_json(self.staging / "run.json", {"fingerprint": self.fingerprint, "files": files})
+
+    def finished(self) -> Artifact | None:
+        """The artifact of an earlier run with this fingerprint, if all its files are still there."""
+        artifact = read_artifact(self.output)
+        if artifact is None or artifact.fingerprint != self.fingerprint:
+            return None
+        sizes_agree = all(
+            (self.output / file.path).is_file() and (self.output / file.path).stat().st_size == file.size
+            for file in artifact.files
+        )
+        return replace(artifact, cached=True) if sizes_agree else None
+
+    def publish(self, artifact: Artifact) -> None:
+        """Give the staged files their final name; the manifest is written last, before the rename."""
+        save_artifact(self.files, artifact)
+        if self.output.exists() and any(self.output.iterdir()):
+            # Only an older result of ours gets here (the plan refuses anything else).
+            self.output.rename(self.staging / "replaced")
+        self.files.replace(self.output)
+
+    def discard(self) -> None:
+        """Remove the staging folder; what it held is published."""
+        shutil.rmtree(self.staging)
+
+
+def read_artifact(folder: Path) -> Artifact | None:
+    """The artifact a folder holds, None if it is not one of ours."""
+    data = _read_json(folder / MANIFEST_NAME)
+    try:
+        return replace(Artifact.from_json(data), path=str(folder))
+    except (KeyError, TypeError):
+        return None
+
+
+def save_artifact(folder: Path, artifact: Artifact) -> None:
+    """Write the manifest. It is published, so it says nothing of this machine's folders."""
+    document = replace(artifact, path=".", cached=False).as_json()
+    del document["reference"], document["cached"]
+    write_json(folder / MANIFEST_NAME, document)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Replace a JSON file in one step: a reader never sees half of it."""
+    write_text(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a text file in one step, unless it says this already."""
+    if path.is_file() and path.read_bytes() == text.encode():
+        return
+    temporary = path.with_name(f"{path.name}.new")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        # Absent or torn by a kill: then nothing is recorded, and the work is done anew.
+        return {}
+    return data if isinstance(data, dict) else {}

@@ -1,0 +1,205 @@
+"""What a merge document asks of its models, from their headers alone, without weights."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from llmcourse.core.model import ModelFacts, Tensor
+from llmcourse.core.plan import Check, fail, ok, warn
+from llmcourse.merge.layers import LAYER, Member, Models, facts_of, layer_count, members, with_layer
+from llmcourse.merge.options import MergeOptions
+from llmcourse.merge.recipe import Moe, Recipe, Reference
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json", "vocab.txt")
+_MOE_TYPES = ("llama", "mistral", "qwen2", "qwen3", "deepseek")
+
+
+def recipe_model_checks(recipe: Recipe, models: Models, options: MergeOptions) -> Iterator[Check]:
+    """Architectures, layer ranges, shapes, vocabulary and tokenizer of a mergekit-yaml document."""
+    references = recipe.references()
+    yield from _architecture_checks(references, models, options.allow_crimes)
+    problems = list(_range_checks(recipe, models))
+    yield from problems
+    if not problems:
+        yield from _shape_checks(recipe, models, options.unsafe_truncate_embeddings)
+    yield from _tokenizer_checks(recipe, models, options.copy_tokenizer)
+
+
+def _architecture_checks(
+    references: Iterable[Reference], models: Models, are_crimes_allowed: bool
+) -> Iterator[Check]:
+    found = {str(ref): ref.override_architecture or facts_of(ref, models).architecture for ref in references}
+    kinds = {name.casefold() for name in found.values()}
+    if len(kinds) == 1:
+        yield ok("architecture", next(iter(found.values())))
+        return
+    listed = ", ".join(f"{model} is {kind}" for model, kind in found.items())
+    if are_crimes_allowed:
+        yield warn("architecture", f"Architectures are mixed, as allow_crimes asks: {listed}.")
+    else:
+        yield fail(
+            "architecture",
+            f"The architectures differ: {listed}.",
+            "Merge models of one architecture, or set options.allow_crimes=true.",
+        )
+
+
+def _range_checks(recipe: Recipe, models: Models) -> Iterator[Check]:
+    for index, part in enumerate(recipe.output_slices()):
+        lengths = set()
+        for source in part.sources:
+            start, end = source.layer_range
+            count = layer_count(facts_of(source.model, models))
+            lengths.add(end - start)
+            if not 0 <= start < end <= count:
+                yield fail(
+                    "layer_range",
+                    f"Layers {start} to {end} of {source.model} do not exist; it has {count}.",
+                    f"Choose a range inside [0, {count}], its start below its end.",
+                )
+        if len(lengths) > 1:
+            yield fail(
+                "layer_range",
+                f"The sources of slice {index} have {' and '.join(map(str, sorted(lengths)))} layers.",
+                "Give every source of a slice the same number of layers.",
+            )
+
+
+def _shape_checks(recipe: Recipe, models: Models, may_truncate: bool) -> Iterator[Check]:
+    pickled = [name for name, facts in models.items() if facts.is_pickled]
+    if pickled:
+        yield warn("shapes", f"Pickled weights cannot be checked without loading them: {pickled[0]}.")
+        return
+    vocabulary: dict[str, int] = {}
+    for group in members(recipe, models):
+        depths = {member.end - member.start for member in group}
+        if len(depths) > 1:
+            counts = ", ".join(f"{member.name} has {member.end}" for member in group)
+            yield fail("layers", f"The models differ in layers: {counts}.",
+                       "Merge models of one depth, or write slices with layer_range.")  # fmt: skip
+            continue
+        first = group[0]
+        for other in group[1:]:
+            for mine, theirs, name in _pairs(first, other):
+                if mine.shape == theirs.shape:
+                    continue
+                if _is_vocabulary(name, mine, theirs, first.facts, other.facts):
+                    vocabulary |= {first.name: mine.shape[0], other.name: theirs.shape[0]}
+                    continue
+                yield fail(
+                    "shapes",
+                    f"{name} is {_shape(mine)} in {first.name} and {_shape(theirs)} in {other.name}.",
+                    "Merge models of one size and architecture.",
+                )
+                break
+    yield from _vocabulary_check(recipe, vocabulary, may_truncate)
+
+
+def _pairs(first: Member, other: Member) -> Iterator[tuple[Tensor, Tensor, str]]:
+    """Tensors that are merged with each other: the same name, layers counted from each range's start."""
+    for name, tensor in first.facts.tensors.items():
+        match = LAYER.search(name)
+        partner = name
+        if match:
+            layer = int(match[1])
+            if not first.start <= layer < first.end:
+                continue
+            partner = with_layer(name, layer - first.start + other.start)
+        if partner in other.facts.tensors:
+            yield tensor, other.facts.tensors[partner], name
+
+
+def _is_vocabulary(name: str, mine: Tensor, theirs: Tensor, first: ModelFacts, other: ModelFacts) -> bool:
+    """Whether two tensors differ in their number of token rows only."""
+    sizes = {facts.config.get("vocab_size") for facts in (first, other)}
+    is_named_so = any(part in name for part in ("embed_tokens", "lm_head", "wte", "embed_in", "embed_out"))
+    return mine.shape[1:] == theirs.shape[1:] and (is_named_so or {mine.shape[0], theirs.shape[0]} == sizes)
+
+
+def _vocabulary_check(recipe: Recipe, sizes: dict[str, int], may_truncate: bool) -> Iterator[Check]:
+    how = recipe.tokenizer_source or (recipe.tokenizer.source if recipe.tokenizer else None)
+    if not sizes:
+        yield ok("shapes", "all tensors fit")
+        if how:
+            yield ok("tokenizer", _tokenizer_sentence(how))
+        return
+    listed = ", ".join(f"{name} has {rows:,}" for name, rows in sizes.items())
+    if how:
+        yield ok("vocabulary", f"Vocabularies differ ({listed}); {_tokenizer_sentence(how)}.")
+    elif may_truncate:
+        yield warn("vocabulary", f"Vocabularies differ ({listed}) and are cut to the shortest, as asked.")
+    else:
+        yield fail(
+            "vocabulary",
+            f"The vocabularies differ: {listed}.",
+            "Add tokenizer: {source: base} or {source: union} to the merge.",
+        )
+
+
+def _tokenizer_sentence(how: str | Reference) -> str:
+    if how == "union":
+        return "the result's vocabulary is the union, embeddings are matched token by token"
+    if how == "base":
+        return "the base model's vocabulary is kept, embeddings are matched token by token"
+    return f"the vocabulary of {how} is kept, embeddings are matched token by token"
+
+
+def _tokenizer_checks(recipe: Recipe, models: Models, copies: bool) -> Iterator[Check]:
+    is_built = recipe.tokenizer_source or recipe.tokenizer
+    needed = recipe.references() if is_built else recipe.references()[:1]
+    if not is_built and not copies:
+        if recipe.chat_template:
+            yield warn("chat_template", "It is not saved, because copy_tokenizer is false.")
+        return
+    for reference in needed:
+        if not any(name in facts_of(reference, models).files for name in TOKENIZER_FILES):
+            yield fail(
+                "tokenizer",
+                f"{reference} has no tokenizer that could be {'read' if is_built else 'copied'}.",
+                "Add its tokenizer files, or set options.copy_tokenizer=false.",
+            )
+    if not is_built:
+        yield from _same_tokenizer(recipe, models)
+
+
+def _same_tokenizer(recipe: Recipe, models: Models) -> Iterator[Check]:
+    for name in ("tokenizer.json", "tokenizer.model"):
+        sizes = Counter(
+            models[ref.model].files[name] for ref in recipe.references() if name in models[ref.model].files
+        )
+        if len(sizes) > 1:
+            yield warn(
+                "tokenizer",
+                f"The models' {name} files differ, and the first model's tokenizer is copied.",
+                "If their vocabularies differ, add tokenizer: {source: base} or {source: union}.",
+            )
+            return
+
+
+def moe_model_checks(moe: Moe, models: Models, options: MergeOptions) -> Iterator[Check]:
+    """Experts must be alike. Source: mergekit 0.1.5, moe/*.py (supports_config)."""
+    references = moe.references()
+    kinds = {str(ref): str(facts_of(ref, models).config.get("model_type")) for ref in references}
+    if len(set(kinds.values())) > 1:
+        listed = ", ".join(f"{model} is {kind}" for model, kind in kinds.items())
+        yield fail(
+            "architecture", f"The experts' architectures differ: {listed}.", "Use experts of one kind."
+        )
+    elif not any(kind in _MOE_TYPES for kind in kinds.values()):
+        yield fail("architecture", f"mergekit makes no mixture of {next(iter(kinds.values()))} models.",
+                   "Use Llama, Mistral, Qwen2, Qwen3 or DeepSeek models.")  # fmt: skip
+    else:
+        yield ok("architecture", f"{len(moe.experts)} experts of {next(iter(kinds.values()))}")
+    base = facts_of(references[0], models)
+    for reference in references[1:]:
+        expert = facts_of(reference, models)
+        odd = next((key for key in ("hidden_size", "intermediate_size", "num_hidden_layers")
+                    if base.config.get(key) != expert.config.get(key)), None)  # fmt: skip
+        if odd:
+            yield fail("shapes", f"{odd} is {base.config.get(odd)} in {references[0]} and "
+                       f"{expert.config.get(odd)} in {reference}.", "Use experts of one size.")  # fmt: skip
+    if not any(name in base.files for name in TOKENIZER_FILES):
+        yield fail("tokenizer", f"{references[0]} has no tokenizer.", "Add its tokenizer files.")
+
+
+def _shape(tensor: Tensor) -> str:
+    return "×".join(map(str, tensor.shape))

@@ -1,0 +1,181 @@
+"""The plan of a merge: everything that can be known from configs and headers, all problems at once."""
+
+from collections.abc import Iterator
+
+from llmcourse.core import licences
+from llmcourse.core.errors import ConfigError, LlmcourseError
+from llmcourse.core.machine import Machine
+from llmcourse.core.model import ModelFacts
+from llmcourse.core.plan import Check, Estimate, Facts, Plan, fail, failure, ok, warn
+from llmcourse.merge.config import Config, walk_stages
+from llmcourse.merge.methods import METHODS
+from llmcourse.merge.model_checks import moe_model_checks, recipe_model_checks
+from llmcourse.merge.options import MergeOptions, effective_options
+from llmcourse.merge.output_model import output_dtype, predicted_output
+from llmcourse.merge.parents import parent_licences
+from llmcourse.merge.recipe import Moe, Recipe
+from llmcourse.merge.recipe_checks import moe_checks, recipe_checks
+
+LIBRARIES = ("mergekit", "torch", "transformers")
+
+# Python with torch, transformers and mergekit loaded (measured: 0.5 GB of anonymous memory).
+_LOADED_BYTES = 600_000_000
+# Tensors of the largest size that are alive at once, beside the inputs, which are mapped files.
+_SCRATCH_TENSORS = 6
+_AMPLE_MEMORY_BYTES = 24_000_000_000
+
+
+def plan(config: Config, facts: Facts) -> Plan:
+    """Decide all that can be decided; pure, so it is tested without models or network."""
+    profile, why = _profile(config, facts.machine)
+    # Only a profile that the user wrote may cross architectures; a chosen one must not.
+    options = config.options
+    if config.profile is None and not options.allow_crimes:
+        options = MergeOptions(**options.model_dump(exclude_unset=True) | {"allow_crimes": False})
+    effective = effective_options(profile, options)
+    checks = [*_reading_checks(config, facts)]
+    outputs: list[tuple[Recipe | Moe, ModelFacts]] = []
+    checks += _stage_checks(config, facts, effective, outputs)
+    checks += _licence_checks(config, facts)
+    settings = {
+        "profile": profile,
+        # Folders of this machine do not belong into a manifest that is published.
+        "options": effective.model_dump(
+            exclude_defaults=True, exclude={"lora_merge_cache", "transformers_cache"}
+        ),
+        "write_card": effective.write_model_card,
+        "download": ["*.py"] if effective.trust_remote_code else [],
+    }
+    summary = _summary(config, facts, outputs, f"{profile} ({why})")
+    steps = tuple(f"merge {stage.name or 'the result'}" for stage in config.merge)
+    return Plan("merge", summary, steps, tuple(checks), _estimate(facts, outputs, effective), settings)
+
+
+def _profile(config: Config, machine: Machine) -> tuple[str, str]:
+    if config.profile:
+        return config.profile, "as written"
+    if config.options.cuda or config.options.device or config.options.gpu_rich:
+        return "gpu", "the options name a GPU"
+    if machine.gpus:
+        return "gpu", f"this machine has {machine.gpus[0].name}"
+    if machine.memory_bytes >= _AMPLE_MEMORY_BYTES:
+        return "cpu-high-ram", "no GPU, ample memory"
+    return "cpu", "no GPU"
+
+
+def _reading_checks(config: Config, facts: Facts) -> Iterator[Check]:
+    for name, found in facts.models.items():
+        if isinstance(found, LlmcourseError):
+            yield failure(found, name)
+        elif found.is_pickled and not config.allow_pickle:
+            yield fail(
+                name,
+                f"{name} has pickled weights ({found.weight_files[0]}), which can run code when read.",
+                "Use a model with safetensors, or set allow_pickle=true if you trust it.",
+            )
+        elif found.revision:
+            yield ok(name, f"readable at commit {found.revision[:12]}")
+    if config.options.trust_remote_code:
+        yield warn("trust_remote_code", "Code that the models bring will run on this machine.")
+    for key in config.ignored_keys:
+        yield warn("config", f"mergekit does not know the key {key} and ignores it.")
+
+
+def _stage_checks(
+    config: Config, facts: Facts, options: MergeOptions, outputs: list[tuple[Recipe | Moe, ModelFacts]]
+) -> Iterator[Check]:
+    """Checks of every stage; what each makes is added to `outputs`, in the order they are made."""
+    models = {name: found for name, found in facts.models.items() if isinstance(found, ModelFacts)}
+    try:
+        stages = list(walk_stages(config))
+    except ConfigError as error:
+        yield failure(error)
+        return
+    for stage in stages:
+        yield from recipe_checks(stage) if isinstance(stage, Recipe) else moe_checks(stage)
+        needed = (*stage.references(), *stage.tokenizer_references())
+        if not all(part in models for reference in needed for part in reference.parts):
+            continue  # said above, or by the stage before
+        yield from _adapter_checks(stage, models)
+        if isinstance(stage, Recipe):
+            found = list(recipe_model_checks(stage, models, options))
+        else:
+            found = list(moe_model_checks(stage, models, options))
+        yield from found
+        if any(check.name in ("layer_range", "layers") for check in found if check.status == "fail"):
+            continue
+        output = predicted_output(stage, models)
+        outputs.append((stage, output))
+        if stage.name:
+            models[stage.name] = output
+
+
+def _adapter_checks(stage: Recipe | Moe, models: dict[str, ModelFacts]) -> Iterator[Check]:
+    for reference in stage.references():
+        if models[reference.model].is_adapter:
+            base = models[reference.model].config.get("base_model_name_or_path") or "its base model"
+            yield fail(
+                str(reference), f"{reference.model} is a LoRA adapter, not a model.",
+                f"Write it as {base}+{reference.model}.",
+            )  # fmt: skip
+        if reference.lora and not models[reference.lora].is_adapter:
+            yield fail(
+                str(reference), f"{reference.lora} is no LoRA adapter.", "Write model+lora, in this order."
+            )
+
+
+def _licence_checks(config: Config, facts: Facts) -> Iterator[Check]:
+    if config.card.license:
+        if config.card.license not in licences.KNOWN:
+            yield fail(
+                "licence",
+                f"{config.card.license!r} is no licence the Hub knows.",
+                "Use one of its ids, or other.",
+            )
+        return
+    licence = licences.combine(parent_licences(config, facts))
+    if licence.warning:
+        yield warn("licence", licence.warning, "Set card.license when you know which one applies.")
+    else:
+        yield ok("licence", f"{licence.name}, the most restrictive of the parents'")
+
+
+def _summary(
+    config: Config, facts: Facts, outputs: list[tuple[Recipe | Moe, ModelFacts]], profile: str
+) -> tuple[tuple[str, str], ...]:
+    stage = outputs[-1][0] if outputs else config.merge[-1]
+    method = "mixture of experts" if isinstance(stage, Moe) else _title(stage)
+    stages = f", in {len(config.merge)} stages" if len(config.merge) > 1 else ""
+    rows = [("method", f"{method}{stages}"), ("models", ", ".join(config.models())), ("profile", profile)]
+    if outputs:
+        models = {name: found for name, found in facts.models.items() if isinstance(found, ModelFacts)}
+        models |= {made.name: output for made, output in outputs if made.name}
+        rows.append(("dtype", output_dtype(stage, models)))
+    return tuple(rows)
+
+
+def _title(stage: Recipe) -> str:
+    method = METHODS.get(stage.merge_method)
+    return method.title if method else stage.merge_method
+
+
+def _estimate(
+    facts: Facts, outputs: list[tuple[Recipe | Moe, ModelFacts]], options: MergeOptions
+) -> Estimate:
+    models = [found for found in facts.models.values() if isinstance(found, ModelFacts)]
+    largest = max((tensor.nbytes for _, out in outputs for tensor in out.tensors.values()), default=0)
+    pickled = max((found.files[file] for found in models if found.is_pickled for file in found.weight_files),
+                  default=0)  # fmt: skip
+    loras = max((found.weight_bytes for found in models), default=0) if _has_lora(outputs) else 0
+    working = _SCRATCH_TENSORS * largest + pickled + 2 * loras
+    uses_gpu = options.cuda or options.device not in (None, "cpu")
+    return Estimate(
+        download=sum(found.missing_bytes for found in models),
+        write=sum(out.weight_bytes for _, out in outputs),
+        memory=_LOADED_BYTES + working,
+        vram=working if uses_gpu else 0,
+    )
+
+
+def _has_lora(outputs: list[tuple[Recipe | Moe, ModelFacts]]) -> bool:
+    return any(reference.lora for stage, _ in outputs for reference in stage.references())

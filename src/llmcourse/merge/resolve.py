@@ -1,0 +1,120 @@
+"""Turn our validated documents into mergekit's own, with every model as a local folder.
+
+References are given to mergekit as objects, never as text: it splits text at "@" and "+", which
+folders may hold.
+"""
+
+import hashlib
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+from mergekit.common import ModelPath, ModelReference
+from mergekit.config import MergeConfiguration
+from mergekit.moe.config import MoEMergeConfig
+from mergekit.options import MergeOptions
+
+from llmcourse.core.isolated import Job
+from llmcourse.merge.recipe import Moe, Recipe, Reference
+
+
+class OrderedConfiguration(MergeConfiguration):  # type: ignore[misc]
+    """mergekit's configuration, whose models come in the order they are written.
+
+    mergekit takes them from a set, so the donor of config and tokenizer, and the vocabulary order of a
+    tokenizer union, change from process to process (mergekit 0.1.5, config.py, referenced_models).
+    """
+
+    def referenced_models(self) -> list[ModelReference]:
+        found = [self.base_model] if self.base_model else []
+        found += [entry.model for entry in self.models or []]
+        for part in self.slices or []:
+            found += [source.model for source in part.sources]
+        for module in (self.modules or {}).values():
+            found += [entry.model for entry in module.models or []]
+            for part in module.slices or []:
+                found += [source.model for source in part.sources]
+        return list(dict.fromkeys(found))
+
+
+class Resolver:
+    """Knows where each model of a job lies; merges LoRAs into their models when they are asked for."""
+
+    def __init__(self, job: Job, options: MergeOptions) -> None:
+        self._inputs = job.inputs
+        self._scratch = job.scratch
+        self.options = options
+
+    def recipe(self, stage: Recipe) -> MergeConfiguration:
+        document = stage.model_dump(mode="json", exclude_unset=True)
+        document.pop("name", None)
+        return OrderedConfiguration.model_validate(self._resolved(document))
+
+    def moe(self, stage: Moe) -> MoEMergeConfig:
+        document = stage.model_dump(mode="json", exclude_unset=True)
+        document.pop("name", None)
+        return MoEMergeConfig.model_validate(self._resolved(document))
+
+    def stage_folder(self, stage: Recipe | Moe) -> Path:
+        return self._scratch / "stages" / str(stage.name)
+
+    def _folder(self, text: str) -> str:
+        """A model's folder: an input, or the result of an earlier stage."""
+        return self._inputs.get(text) or str(self._scratch / "stages" / text)
+
+    def _resolved(self, value: Any, key: str = "") -> Any:
+        if isinstance(value, list):
+            return [self._resolved(item) for item in value]
+        if not isinstance(value, dict):
+            # A token's embedding source may be written as plain text.
+            return self._reference(Reference.model_validate(value)) if self._is_source(key, value) else value
+        if "kind" in value and isinstance(value.get("model"), str):
+            return value | {"model": self._reference(Reference.model_validate(value["model"]))}
+        if isinstance(value.get("model"), str):
+            return self._reference(Reference.model_validate(value))
+        return {
+            name: item if name == "parameters" else self._resolved(item, name) for name, item in value.items()
+        }
+
+    @staticmethod
+    def _is_source(key: str, value: Any) -> bool:
+        return key == "source" and isinstance(value, str) and value not in ("union", "base")
+
+    def _reference(self, reference: Reference) -> dict[str, Any]:
+        folder = self._folder(reference.model)
+        if reference.lora:
+            folder = str(self._with_lora(folder, self._folder(reference.lora)))
+        return {
+            "model": {"path": folder, "revision": None},
+            "lora": None,
+            "override_architecture": reference.override_architecture,
+        }
+
+    def _with_lora(self, model: str, lora: str) -> Path:
+        """The model with its LoRA merged in, by mergekit; half-made ones never get the final name."""
+        cache = Path(self.options.lora_merge_cache or self._scratch / "loras")
+        final = cache / hashlib.sha256(f"{model}\0{lora}".encode()).hexdigest()[:16]
+        if final.exists():
+            return final
+        growing = final.with_suffix(".growing")
+        if growing.exists():
+            shutil.rmtree(growing)
+        both = ModelReference(model=ModelPath(path=model), lora=ModelPath(path=lora))
+        logging.info("Merging the LoRA %s into %s", lora, model)
+        merged = both.merged(
+            cache_dir=str(growing),
+            trust_remote_code=self.options.trust_remote_code,
+            lora_merge_dtype=self.options.lora_merge_dtype,
+        )
+        made = Path(merged.model.path)
+        _copy_tokenizer_files(Path(model), made)
+        made.rename(final)
+        return final
+
+
+def _copy_tokenizer_files(source: Path, target: Path) -> None:
+    """peft saves weights and config only, and the donor of the tokenizer may be this model."""
+    for path in source.iterdir():
+        if path.is_file() and not (target / path.name).exists() and "safetensors" not in path.name:
+            shutil.copyfile(path, target / path.name)

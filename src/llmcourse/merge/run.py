@@ -1,0 +1,280 @@
+"""Run a merge through mergekit's own planner and task graph, in a child process.
+
+What is ours: models come as local folders, the donor of config and tokenizer is the first model named
+(mergekit draws it by lot), tensors are written as they are merged, each finished file is a commit
+point, and a tokenizer that cannot be copied is an error.
+"""
+
+import base64
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from mergekit.architecture import get_architecture_info
+from mergekit.config import MergeConfiguration
+from mergekit.graph import Executor
+from mergekit.io.tasks import FinalizeModel, LoaderCache, SaveTensor, TensorWriterTask
+from mergekit.merge import (
+    _copy_tagalong_files,
+    _copy_tokenizer,
+    _get_donor_model,
+    _model_out_config,
+    _set_chat_template,
+    _update_config_vocab,
+)
+from mergekit.multigpu_executor import MultiGPUExecutor
+from mergekit.options import MergeOptions
+from mergekit.plan import MergePlanner
+from mergekit.tokenizer import TokenizerInfo
+
+from llmcourse.core.artifact import OutputFile
+from llmcourse.core.errors import LibraryError
+from llmcourse.core.isolated import Job
+from llmcourse.core.progress import Progress
+from llmcourse.core.workspace import write_json
+from llmcourse.merge.config import Config, result_stage, walk_stages
+from llmcourse.merge.recipe import Moe, Recipe
+from llmcourse.merge.resolve import Resolver
+from llmcourse.merge.shards import Shard, ShardWriter, plan_shards
+from llmcourse.merge.tensor_sizes import planned_bytes
+
+INDEX_NAME = "model.safetensors.index.json"
+
+
+def run(job: Job, progress: Progress) -> Iterator[OutputFile]:
+    """Merge every stage; yields the files of the result as they become whole.
+
+    Raises:
+        LibraryError: mergekit failed; its log says more.
+    """
+    logging.basicConfig(level=logging.INFO)
+    config = Config.model_validate(job.config)
+    fixed = {"quiet": True, "lora_merge_cache": config.options.lora_merge_cache}
+    options = MergeOptions(**job.settings["options"] | fixed)
+    if options.num_threads:
+        torch.set_num_threads(options.num_threads)
+    last = result_stage(config)
+    with _mergekit_errors():
+        resolver = Resolver(job, options)
+        for stage in walk_stages(config):
+            if stage is last:
+                yield from _make(stage, resolver, job.files, job.done, progress)
+            elif not resolver.stage_folder(stage).exists():
+                _make_intermediate(stage, resolver, progress)
+
+
+def _make(
+    stage: Recipe | Moe, resolver: Resolver, folder: Path, done: tuple[OutputFile, ...], progress: Progress
+) -> Iterator[OutputFile]:
+    if isinstance(stage, Moe):
+        from llmcourse.merge.run_moe import make_mixture
+
+        with progress.step("build the mixture of experts"):
+            make_mixture(resolver.moe(stage), folder, resolver.options)
+        yield from _others(folder, set())
+    else:
+        yield from Merge(resolver.recipe(stage), folder, resolver.options, progress, stage.name).files(done)
+
+
+def _make_intermediate(stage: Recipe | Moe, resolver: Resolver, progress: Progress) -> None:
+    """A stage that later ones read: it gets its name only when it is whole."""
+    final = resolver.stage_folder(stage)
+    growing = final.with_suffix(".growing")
+    if growing.exists():
+        shutil.rmtree(growing)
+    growing.mkdir(parents=True)
+    for _ in _make(stage, resolver, growing, (), progress):
+        pass
+    growing.rename(final)
+
+
+def _others(folder: Path, known: set[str]) -> Iterator[OutputFile]:
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and path.name not in known:
+            yield OutputFile.of(folder, path.name)
+
+
+class Merge:
+    """One mergekit-yaml document on its way to a folder."""
+
+    def __init__(
+        self,
+        config: MergeConfiguration,
+        folder: Path,
+        options: MergeOptions,
+        progress: Progress,
+        name: str | None,
+    ) -> None:
+        self.config = config
+        self.folder = folder
+        self.options = options
+        self.progress = progress
+        self.title = f"merge {name}" if name else "merge"
+        self.tokenizer: Any = None
+
+    def files(self, done: tuple[OutputFile, ...]) -> Iterator[OutputFile]:
+        """Source: mergekit 0.1.5, merge.py (run_merge), whose steps these are."""
+        if self.options.random_seed is not None:
+            transformers.trainer_utils.set_seed(self.options.random_seed)
+        self.architecture = get_architecture_info(self.config, self.options)
+        cache = LoaderCache()
+        cache.loaders.clear()
+        cache.setup(options=self.options)
+        self.out_config = _model_out_config(
+            self.config, self.architecture, trust_remote_code=self.options.trust_remote_code
+        )
+        for model in self.config.referenced_models():
+            cache.get(model)
+        planner = MergePlanner(
+            self.config, self.architecture, options=self.options, out_model_config=self.out_config
+        )
+        tasks = planner.plan_to_disk(out_path=str(self.folder))
+        if self.options.safe_serialization:
+            yield from self._stream(tasks, done)
+        else:
+            self._remember_tokenizer(self._executor(tasks).run(quiet=True))
+        self._write_small_files()
+        yield from _others(self.folder, {file.path for file in done})
+
+    def _executor(self, tasks: list[Any]) -> Any:
+        if self.options.multi_gpu:
+            return MultiGPUExecutor(
+                targets=tasks, storage_device=None if self.options.low_cpu_memory else "cpu"
+            )
+        storage = self.options.device if self.options.low_cpu_memory else "cpu"
+        return Executor(targets=tasks, math_device=self.options.device, storage_device=storage)
+
+    def _stream(self, tasks: list[Any], done: tuple[OutputFile, ...]) -> Iterator[OutputFile]:
+        """Execute the graph with our writer, skipping files that an earlier run finished."""
+        saves = [task for task in tasks if isinstance(task, SaveTensor)]
+        others = [task for task in tasks if not isinstance(task, SaveTensor | FinalizeModel)]
+        order = self._execution_order([*saves, *others])
+        sizes = [(task.tensor_name, planned_bytes(task, self.config.dtype)) for task in order]
+        shards = plan_shards(sizes, self.options.out_shard_size)
+        finished = {file.path: file for file in done}
+        kept = [shard for shard in shards if shard.name in finished]
+        todo = {name for shard in shards if shard not in kept for name in shard.tensors}
+        writer = ShardWriter(self.folder, shards)
+        try:
+            targets = [
+                task.model_copy(update={"writer_task": _OurWriter.holding(writer)})
+                for task in order
+                if task.tensor_name in todo
+            ]
+            _restore_random_state(kept, finished)
+            yield from self._execute([*targets, *others], writer, len(order), len(order) - len(targets))
+            self._write_index(shards, writer, kept)
+        finally:
+            writer.stop()
+
+    def _execution_order(self, tasks: list[Any]) -> list[SaveTensor]:
+        """Save tasks in the order in which the graph runs them; random numbers are drawn in it."""
+        schedule = Executor(targets=tasks).schedule.tasks
+        return [task for handle in schedule if isinstance(task := handle.task(), SaveTensor)]
+
+    def _execute(
+        self, targets: list[Any], writer: ShardWriter, total: int, already: int
+    ) -> Iterator[OutputFile]:
+        with self.progress.step(self.title, total, "tensors") as step:
+            step.advance(already)
+            for task, value in self._executor(targets).run(quiet=True):
+                if isinstance(value, TokenizerInfo):
+                    self.tokenizer = value.tokenizer
+                if not isinstance(task, SaveTensor):
+                    continue
+                step.advance()
+                finished = writer.tensor_done(task.tensor_name)
+                if finished:
+                    yield OutputFile.of(self.folder, finished, _random_state())
+
+    def _remember_tokenizer(self, results: Iterator[tuple[Any, Any]]) -> None:
+        for _, value in results:
+            if isinstance(value, TokenizerInfo):
+                self.tokenizer = value.tokenizer
+
+    def _write_index(self, shards: list[Shard], writer: ShardWriter, kept: list[Shard]) -> None:
+        if len(shards) == 1:
+            return
+        weight_map = {name: shard.name for shard in kept for name in shard.tensors} | writer.weight_map
+        size = sum((self.folder / shard.name).stat().st_size for shard in kept) + writer.total_bytes
+        write_json(self.folder / INDEX_NAME, {"metadata": {"total_size": size}, "weight_map": weight_map})
+
+    def _write_small_files(self) -> None:
+        if self.tokenizer is not None:
+            padding = self.config.tokenizer.pad_to_multiple_of if self.config.tokenizer else None
+            _update_config_vocab(
+                self.out_config, self.architecture, self.tokenizer, pad_to_multiple_of=padding
+            )
+        self.out_config.save_pretrained(self.folder)
+        if self.tokenizer is not None:
+            _set_chat_template(self.tokenizer, self.config)
+            self.tokenizer.save_pretrained(self.folder)
+        elif self.options.copy_tokenizer:
+            _copy_tokenizer(self.config, str(self.folder), options=self.options)
+        _, donor = _get_donor_model(self.config, options=self.options)
+        generation = Path(donor) / "generation_config.json"
+        if generation.exists():
+            shutil.copyfile(generation, self.folder / generation.name)
+        _copy_tagalong_files(
+            self.config, str(self.folder), files=self.architecture.tagalong_files or [], options=self.options
+        )
+
+
+class _OurWriter(TensorWriterTask):  # type: ignore[misc]
+    """The graph's writer task; it hands out the writer that `holding` was given."""
+
+    key: int
+
+    @classmethod
+    def holding(cls, writer: ShardWriter) -> "_OurWriter":
+        _WRITERS[id(writer)] = writer
+        return cls(out_path="", max_shard_size=0, key=id(writer))
+
+    def execute(self, **_: Any) -> ShardWriter:
+        return _WRITERS[self.key]
+
+
+# Tasks are hashed by their fields, so they carry a key and not the writer itself.
+_WRITERS: dict[int, ShardWriter] = {}
+
+
+def _random_state() -> dict[str, str]:
+    """torch's generator after the last tensor of a file: the next run draws on from here."""
+    return {"random_state": base64.b64encode(torch.get_rng_state().numpy().tobytes()).decode()}
+
+
+def _restore_random_state(kept: list[Shard], finished: dict[str, OutputFile]) -> None:
+    if kept:
+        raw = base64.b64decode(finished[kept[-1].name].state["random_state"])
+        torch.set_rng_state(torch.frombuffer(bytearray(raw), dtype=torch.uint8))
+
+
+@contextmanager
+def _mergekit_errors() -> Iterator[None]:
+    """mergekit raises plain built-in exceptions; the log keeps their tracebacks."""
+    try:
+        yield
+    except OSError as error:
+        logging.exception("merge failed")
+        if error.errno == 28:
+            raise LibraryError(
+                "The disk is full.", "Free some space; the same command goes on from the last finished file."
+            ) from error
+        raise LibraryError(f"The merge failed: {_first_line(error)}", _READ_LOG) from error
+    except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, SystemExit) as error:
+        logging.exception("merge failed")
+        raise LibraryError(f"mergekit failed: {_first_line(error)}", _READ_LOG) from error
+    except MemoryError as error:
+        raise LibraryError("Memory ran out.", "Use a machine with more memory.") from error
+
+
+_READ_LOG = "Read the end of its log above; -v shows all of it."
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
