@@ -1,0 +1,54 @@
+# Each target does its own set-up, in .venv, and repeats none of it: `make demo` works on a fresh machine.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# uv installs in seconds what takes pip minutes, but does not read pip's find-links setting by itself.
+UV := $(if $(PIP_FIND_LINKS),UV_FIND_LINKS="$(PIP_FIND_LINKS)",) $(BIN)/uv
+INSTALL := $(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt
+
+.PHONY: demo test slow lint fix bench constraints clean
+
+demo: $(VENV)/.merge
+	$(BIN)/python -m llmcourse.testing.demo
+
+test: lint
+	$(BIN)/pytest -n auto -m "not slow and not gpu" $(ARGS)
+
+slow: $(VENV)/.dev
+	$(BIN)/pytest -n auto -m "slow or gpu" $(ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache >.lint-imports.log || (cat .lint-imports.log; exit 1)
+
+fix: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.dev
+	$(BIN)/python bench/startup.py
+	$(BIN)/python bench/merge.py $(ARGS)
+
+# The versions that were tested, from what is installed now; no index, no local builds.
+constraints: $(VENV)/.dev
+	$(UV) pip freeze --python $(BIN)/python --exclude-editable | sed 's/+cpu$$//' | grep -v '^uv==' > constraints.txt
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .lint-imports.log demo-out
+
+$(BIN)/uv:
+	@echo "setting up $(VENV) …"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet uv
+
+$(VENV)/.merge: $(BIN)/uv pyproject.toml constraints.txt
+	@echo "installing llmcourse[merge] …"
+	@$(INSTALL) --editable '.[merge]'
+	@touch $@
+
+$(VENV)/.dev: $(BIN)/uv pyproject.toml constraints.txt
+	@echo "installing llmcourse[dev] …"
+	@$(INSTALL) --editable '.[dev]'
+	@touch $@ $(VENV)/.merge
