@@ -14,7 +14,7 @@ import typer
 from llmcourse import __version__
 
 if TYPE_CHECKING:
-    from llmcourse.core.command import Request
+    from llmcourse.core.planning import Request
 
 # name -> (what it does, examples for --help)
 COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -90,7 +90,7 @@ def _add_command(name: str, summary: str, examples: tuple[str, ...]) -> None:
         ] = "auto",
         no_color: Annotated[bool, typer.Option("--no-color", help="Use no colours.")] = False,
     ) -> None:
-        from llmcourse.core.command import Request
+        from llmcourse.core.planning import Request
 
         if push and no_push:
             _usage("--push and --no-push exclude each other.", "Keep one of them.")
@@ -114,7 +114,7 @@ for _name, (_summary, _examples) in COMMANDS.items():
 def _run(name: str, request: "Request", how: tuple[bool, bool, bool, str]) -> NoReturn:
     from llmcourse.core.command import execute
     from llmcourse.core.console import Console
-    from llmcourse.core.errors import LlmcourseError
+    from llmcourse.core.errors import LlmcourseError, file_error
 
     as_json, quiet, verbose, progress = how
     console = Console(as_json, quiet, verbose, progress)  # type: ignore[arg-type]  # checked above
@@ -130,6 +130,10 @@ def _run(name: str, request: "Request", how: tuple[bool, bool, bool, str]) -> No
         # Whoever read our stdout has what it wanted; Python would complain again at its own exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except OSError as error:
+        refusal = file_error(error)
+        console.error(refusal)
+        code = refusal.exit_code
     except Exception as error:
         console.crash(error)
         code = 1

@@ -10,6 +10,7 @@
 Every error is two sentences: what is wrong, and what to do.  Only `cli.main` turns them into an exit.
 """
 
+import errno
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,17 @@ class Problems(LlmcourseError):
 
     def as_json(self) -> dict[str, Any]:
         return super().as_json() | {"problems": [error.as_json() for error in self.errors]}
+
+
+def file_error(error: OSError) -> LlmcourseError:
+    """A file system's refusal in our words: full, read-only, not ours."""
+    place = f"{error.filename}: " if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return PlanError(
+            f"{place}the disk is full.",
+            "Free some space; the same command goes on from the last finished file.",
+        )
+    return PlanError(f"{place}{error.strerror or error}.", "Check the path and its permissions.")
 
 
 BY_NAME: dict[str, type[LlmcourseError]] = {

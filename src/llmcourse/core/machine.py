@@ -18,10 +18,11 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Machine:
-    """Memory and disk are what is free now, in bytes."""
+    """`memory_bytes` is what is free now, `total_memory_bytes` what it has; decisions use the latter."""
 
     cpus: int
     memory_bytes: int
+    total_memory_bytes: int
     gpus: tuple[Gpu, ...] = ()
     python: str = ""
 
@@ -34,6 +35,7 @@ def this_machine() -> Machine:
     return Machine(
         cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         memory_bytes=min(psutil.virtual_memory().available, _cgroup_free_bytes()),
+        total_memory_bytes=psutil.virtual_memory().total,
         gpus=_gpus(),
         python=sys.version.split()[0],
     )

@@ -8,7 +8,7 @@ primitive reads of `ModelFiles` differ, and those of the Hub live in `core.hub`.
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -82,6 +82,7 @@ class ModelFacts:
     is_adapter: bool = False
     is_pickled: bool = False
     hub_id: str | None = None  # the repository it is, or came from
+    stamps: tuple[tuple[str, int, int], ...] = ()  # name, size, modification time of local files
     missing_bytes: int = 0  # of its files, those not on this machine yet
 
     @property
@@ -94,8 +95,8 @@ class ModelFacts:
 
     @property
     def identity(self) -> Any:
-        """What a result depends on: the commit, or each local file's size and weights' time."""
-        return self.revision or sorted(self.files.items())
+        """What a result depends on: the commit, or the size and time of each local file but its card."""
+        return self.revision or self.stamps
 
 
 class ModelFiles(Protocol):
@@ -114,10 +115,11 @@ class Origin:
     revision: str | None = None
     hub_id: str | None = None
     card: Mapping[str, Any] | None = None
+    stamps: tuple[tuple[str, int, int], ...] = ()
 
 
 class LocalFiles:
-    """A folder on disk; modification times take the place of a commit."""
+    """A folder on disk."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -141,7 +143,14 @@ def read_local(ref: ModelRef) -> ModelFacts:
     folder = ref.folder
     if not folder.is_dir():
         raise PlanError(f"There is no model folder {ref.path!r}.", "Check the path.", where=str(ref))
-    return read_model(ref, LocalFiles(folder), _local_origin(folder))
+    return read_model(ref, LocalFiles(folder), replace(_local_origin(folder), stamps=_stamps(folder)))
+
+
+def _stamps(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """Modification times take the place of a commit; cards and our manifest change without the model."""
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    kept = [path for path in files if path.suffix != ".md" and path.name != MANIFEST_NAME]
+    return tuple((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in kept)
 
 
 def read_model(ref: ModelRef, files: ModelFiles, origin: Origin) -> ModelFacts:
@@ -154,7 +163,7 @@ def read_model(ref: ModelRef, files: ModelFiles, origin: Origin) -> ModelFacts:
     card = origin.card if origin.card is not None else _card(files)
     return ModelFacts(
         ref, origin.revision, config, tensors, weight_files, files.sizes, card, is_adapter, is_pickled,
-        origin.hub_id,
+        origin.hub_id, origin.stamps,
     )  # fmt: skip
 
 

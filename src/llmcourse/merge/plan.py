@@ -22,7 +22,7 @@ LIBRARIES = ("mergekit", "torch", "transformers")
 _LOADED_BYTES = 600_000_000
 # Tensors of the largest size that are alive at once, beside the inputs, which are mapped files.
 _SCRATCH_TENSORS = 6
-_AMPLE_MEMORY_BYTES = 24_000_000_000
+_AMPLE_MEMORY_BYTES = 16_000_000_000
 
 
 def plan(config: Config, facts: Facts) -> Plan:
@@ -58,7 +58,7 @@ def _profile(config: Config, machine: Machine) -> tuple[str, str]:
         return "gpu", "the options name a GPU"
     if machine.gpus:
         return "gpu", f"this machine has {machine.gpus[0].name}"
-    if machine.memory_bytes >= _AMPLE_MEMORY_BYTES:
+    if machine.total_memory_bytes >= _AMPLE_MEMORY_BYTES:
         return "cpu-high-ram", "no GPU, ample memory"
     return "cpu", "no GPU"
 

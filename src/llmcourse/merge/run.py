@@ -33,7 +33,7 @@ from mergekit.plan import MergePlanner
 from mergekit.tokenizer import TokenizerInfo
 
 from llmcourse.core.artifact import OutputFile
-from llmcourse.core.errors import LibraryError
+from llmcourse.core.errors import LibraryError, file_error
 from llmcourse.core.isolated import Job
 from llmcourse.core.progress import Progress
 from llmcourse.core.workspace import write_json
@@ -261,11 +261,8 @@ def _mergekit_errors() -> Iterator[None]:
         yield
     except OSError as error:
         logging.exception("merge failed")
-        if error.errno == 28:
-            raise LibraryError(
-                "The disk is full.", "Free some space; the same command goes on from the last finished file."
-            ) from error
-        raise LibraryError(f"The merge failed: {_first_line(error)}", _READ_LOG) from error
+        refusal = file_error(error)
+        raise LibraryError(refusal.what, refusal.fix) from error
     except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, SystemExit) as error:
         logging.exception("merge failed")
         raise LibraryError(f"mergekit failed: {_first_line(error)}", _READ_LOG) from error

@@ -19,6 +19,7 @@ from llmcourse.core.hub.client import HUB_ERRORS, api, may_pass, retrying, statu
 from llmcourse.core.hub.target import RemoteFile, Target, remote_files
 from llmcourse.core.progress import Progress
 
+_SMALL_BYTES = 10_000_000
 # Left-overs of these kinds would be loaded instead of, or beside, the new files.
 _REPLACED = (".safetensors", ".bin", ".index.json", ".gguf", ".model", ".jinja")
 
@@ -77,15 +78,23 @@ def _send(
 ) -> str:
     additions: list[CommitOperationAdd] = []
     with progress.step(f"upload {target.repo}", sum(file.size for file in missing), "B") as step:
-        for file in missing:
-            addition = CommitOperationAdd(file.path, str(folder / file.path))
-            _refuse_changed(file, addition)
-            api().preupload_lfs_files(target.repo, [addition], revision=target.revision)
-            additions.append(addition)
-            step.advance(file.size)
+        for group in _groups(missing):
+            batch = [CommitOperationAdd(file.path, str(folder / file.path)) for file in group]
+            for file, addition in zip(group, batch, strict=True):
+                _refuse_changed(file, addition)
+            api().preupload_lfs_files(target.repo, batch, revision=target.revision)
+            additions += batch
+            step.advance(sum(file.size for file in group))
     operations: list[CommitOperationAdd | CommitOperationDelete] = [*additions]
     operations += [CommitOperationDelete(name) for name in stale]
     return _commit_once(operations, target, head, message, {file.path: file for file in missing})
+
+
+def _groups(files: Sequence[OutputFile]) -> list[list[OutputFile]]:
+    """Each large file by itself, so that it is kept when the next one fails; the small ones together."""
+    small = [file for file in files if file.size < _SMALL_BYTES]
+    large = [[file] for file in files if file.size >= _SMALL_BYTES]
+    return [*large, small] if small else large
 
 
 def _refuse_changed(file: OutputFile, addition: CommitOperationAdd) -> None:
