@@ -1,0 +1,262 @@
+"""What the plan says of a recipe's models, from their headers alone."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from llmcourse.core.errors import PlanError
+from llmcourse.core.model import ModelFacts, Tensor
+
+from tests.merge.builders import LINEAR, adapter, model, plan_of, said
+
+SLICES = """
+slices:
+  - sources:
+      - {{model: org/a, layer_range: {first}, parameters: {{weight: 1}}}}
+      - {{model: org/b, layer_range: {second}, parameters: {{weight: 1}}}}
+merge_method: linear
+"""
+MIXTURE = """
+base_model: org/a
+experts:
+  - {source_model: org/b, positive_prompts: [code]}
+  - {source_model: org/c, positive_prompts: [prose]}
+"""
+
+
+def mistral(name: str) -> ModelFacts:
+    facts = model(name)
+    return replace(facts, config={**facts.config, "architectures": ["MistralForCausalLM"], "model_type": "mistral"})
+
+
+def without_tokenizer(facts: ModelFacts) -> ModelFacts:
+    return replace(facts, files={name: size for name, size in facts.files.items() if "tokenizer" not in name})
+
+
+def with_config(facts: ModelFacts, **changes: Any) -> ModelFacts:
+    return replace(facts, config={**facts.config, **changes})
+
+
+def pickled(name: str) -> ModelFacts:
+    files = {"pytorch_model.bin": 500, "tokenizer.json": 10}
+    return replace(model(name), is_pickled=True, tensors={}, weight_files=("pytorch_model.bin",), files=files)
+
+
+def test_models_of_two_architectures_are_refused() -> None:
+    assert said(plan_of(LINEAR, {"org/b": mistral("org/b")})) == [
+        "architecture: The architectures differ: org/a is LlamaForCausalLM, org/b is MistralForCausalLM. "
+        "Merge models of one architecture, or set options.allow_crimes=true."
+    ]
+
+
+@pytest.mark.parametrize("wish", ["options: {allow_crimes: true}", "profile: cpu"])
+def test_architectures_may_be_mixed_when_asked(wish: str) -> None:
+    plan = plan_of(f"{wish}\nmerge:{LINEAR}", {"org/b": mistral("org/b")})
+    assert said(plan) == []
+    assert said(plan, "warn")[0].startswith("architecture: Architectures are mixed, as allow_crimes asks: ")
+
+
+def test_a_model_may_be_read_as_another_architecture() -> None:
+    text = """
+    models:
+      - {model: org/a, parameters: {weight: 1}}
+      - {model: {model: org/b, override_architecture: LlamaForCausalLM}, parameters: {weight: 1}}
+    merge_method: linear
+    """
+    assert said(plan_of(text, {"org/b": mistral("org/b")})) == []
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "messages"),
+    [
+        (
+            "[0, 3]",
+            "[0, 3]",
+            [
+                f"layer_range: Layers 0 to 3 of {name} do not exist; it has 2. "
+                "Choose a range inside [0, 2], its start below its end."
+                for name in ("org/a", "org/b")
+            ],
+        ),
+        (
+            "[2, 0]",
+            "[0, 2]",
+            [
+                "layer_range: Layers 2 to 0 of org/a do not exist; it has 2. "
+                "Choose a range inside [0, 2], its start below its end.",
+                "layer_range: The sources of slice 0 have -2 and 2 layers. "
+                "Give every source of a slice the same number of layers.",
+            ],
+        ),
+        (
+            "[0, 1]",
+            "[0, 2]",
+            [
+                "layer_range: The sources of slice 0 have 1 and 2 layers. "
+                "Give every source of a slice the same number of layers."
+            ],
+        ),
+        ("[0, 1]", "[1, 2]", []),
+    ],
+)
+def test_layers_must_exist_and_pair_up(first: str, second: str, messages: list[str]) -> None:
+    assert said(plan_of(SLICES.format(first=first, second=second))) == messages
+
+
+def test_models_of_two_depths_are_refused_without_slices() -> None:
+    assert said(plan_of(LINEAR, {"org/b": model("org/b", layers=3)})) == [
+        "layers: The models differ in layers: org/a has 2, org/b has 3. "
+        "Merge models of one depth, or write slices with layer_range."
+    ]
+
+
+def test_a_tensor_of_two_shapes_is_named_with_its_models() -> None:
+    other = model("org/b", hidden=6)
+    [message] = said(plan_of(LINEAR, {"org/b": replace(other, config=model().config)}))
+    assert message == (
+        "shapes: model.embed_tokens.weight is 8×4 in org/a and 8×6 in org/b. "
+        "Merge models of one size and architecture."
+    )
+
+
+def test_layers_are_compared_as_the_slices_pair_them() -> None:
+    name = "model.layers.1.mlp.up_proj.weight"
+    other = model("org/b")
+    odd = replace(other, tensors={**other.tensors, name: Tensor((9, 4), "BF16", 72, "model.safetensors")})
+    assert said(plan_of(SLICES.format(first="[0, 1]", second="[0, 1]"), {"org/b": odd})) == []
+    [message] = said(plan_of(SLICES.format(first="[0, 1]", second="[1, 2]"), {"org/b": odd}))
+    assert message.startswith("shapes: model.layers.0.mlp.up_proj.weight is 8×4 in org/a and 9×4 in org/b.")
+
+
+LARGER = {"org/b": model("org/b", vocab=10)}
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "message"),
+    [
+        (
+            "",
+            "fail",
+            "vocabulary: The vocabularies differ: org/a has 8, org/b has 10. "
+            "Add tokenizer: {source: base} or {source: union} to the merge.",
+        ),
+        (
+            "tokenizer: {source: union}",
+            "ok",
+            "vocabulary: Vocabularies differ (org/a has 8, org/b has 10); "
+            "the result's vocabulary is the union, embeddings are matched token by token.",
+        ),
+        (
+            "tokenizer_source: base",
+            "ok",
+            "vocabulary: Vocabularies differ (org/a has 8, org/b has 10); "
+            "the base model's vocabulary is kept, embeddings are matched token by token.",
+        ),
+        (
+            "tokenizer_source: org/b",
+            "ok",
+            "vocabulary: Vocabularies differ (org/a has 8, org/b has 10); "
+            "the vocabulary of org/b is kept, embeddings are matched token by token.",
+        ),
+    ],
+)
+def test_vocabularies_that_differ_need_a_tokenizer(more: str, status: str, message: str) -> None:
+    plan = plan_of(f"{LINEAR}    {more}\n", LARGER)
+    assert message in said(plan, status)  # type: ignore[arg-type]
+    assert (plan.exit_code == 4) == (status == "fail")
+
+
+def test_vocabularies_are_cut_only_when_asked() -> None:
+    plan = plan_of(f"options: {{unsafe_truncate_embeddings: true}}\nmerge:{LINEAR}", LARGER)
+    assert said(plan) == []
+    assert (
+        "vocabulary: Vocabularies differ (org/a has 8, org/b has 10) and are cut to the shortest, as asked."
+    ) in said(plan, "warn")
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "more", "bare", "message"),
+    [
+        ("", "", "org/a", "org/a has no tokenizer that could be copied."),
+        ("", "tokenizer_source: union", "org/b", "org/b has no tokenizer that could be read."),
+        ("", "", "org/b", None),
+        ("options: {copy_tokenizer: false}", "", "org/a", None),
+    ],
+)
+def test_a_tokenizer_must_be_there_where_it_is_needed(
+    wrapper: str, more: str, bare: str, message: str | None
+) -> None:
+    plan = plan_of(f"{wrapper}\nmerge:{LINEAR}      {more}\n".replace("      \n", "\n"), {bare: without_tokenizer(model(bare))})
+    fix = "Add its tokenizer files, or set options.copy_tokenizer=false."
+    assert said(plan) == ([f"tokenizer: {message} {fix}"] if message else [])
+
+
+def test_tokenizers_that_differ_are_warned_of() -> None:
+    other = model("org/b")
+    plan = plan_of(LINEAR, {"org/b": replace(other, files={**other.files, "tokenizer.json": 11})})
+    assert said(plan, "warn") == [
+        "tokenizer: The models' tokenizer.json files differ, and the first model's tokenizer is copied. "
+        "If their vocabularies differ, add tokenizer: {source: base} or {source: union}."
+    ]
+
+
+def test_pickled_weights_are_refused_unless_trusted() -> None:
+    [message] = said(plan_of(LINEAR, {"org/b": pickled("org/b")}))
+    assert message == (
+        "org/b: org/b has pickled weights (pytorch_model.bin), which can run code when read. "
+        "Use a model with safetensors, or set allow_pickle=true if you trust it."
+    )
+    trusted = plan_of(f"allow_pickle: true\nmerge:{LINEAR}", {"org/b": pickled("org/b")})
+    assert said(trusted) == []
+    assert said(trusted, "warn") == [
+        "shapes: Pickled weights cannot be checked without loading them: org/b."
+    ]
+
+
+def test_an_adapter_is_no_model() -> None:
+    messages = said(plan_of(LINEAR, {"org/b": adapter("org/b")}))
+    assert messages[0] == "org/b: org/b is a LoRA adapter, not a model. Write it as org/a+org/b."
+
+
+def test_a_model_is_no_lora() -> None:
+    text = "models: [{model: org/a+org/b}]\nmerge_method: passthrough"
+    assert said(plan_of(text)) == [
+        "org/a+org/b: org/b is no LoRA adapter. Write model+lora, in this order."
+    ]
+    assert said(plan_of(text, {"org/b": adapter("org/b")})) == []
+
+
+@pytest.mark.parametrize(
+    ("models", "message"),
+    [
+        (
+            {"org/c": mistral("org/c")},
+            "architecture: The experts' architectures differ: org/a is llama, org/b is llama, "
+            "org/c is mistral. Use experts of one kind.",
+        ),
+        (
+            {name: with_config(model(name), model_type="gpt2") for name in ("org/a", "org/b", "org/c")},
+            "architecture: mergekit makes no mixture of gpt2 models. "
+            "Use Llama, Mistral, Qwen2, Qwen3 or DeepSeek models.",
+        ),
+        (
+            {"org/c": with_config(model("org/c"), intermediate_size=99)},
+            "shapes: intermediate_size is 8 in org/a and 99 in org/c. Use experts of one size.",
+        ),
+        (
+            {"org/a": without_tokenizer(model("org/a"))},
+            "tokenizer: org/a has no tokenizer. Add its tokenizer files.",
+        ),
+    ],
+)
+def test_experts_must_be_alike(models: Mapping[str, ModelFacts], message: str) -> None:
+    assert said(plan_of(MIXTURE, models)) == [message]
+
+
+def test_a_model_that_cannot_be_read_is_said_in_its_own_words() -> None:
+    gone = PlanError("There is no org/b on the Hub that you can see.", "Check the name.")
+    plan = plan_of(LINEAR, {"org/b": gone})
+    assert said(plan) == ["org/b: There is no org/b on the Hub that you can see. Check the name."]
+    assert plan.exit_code == 4
