@@ -6,13 +6,17 @@ BIN := $(VENV)/bin
 UV := $(if $(PIP_FIND_LINKS),UV_FIND_LINKS="$(PIP_FIND_LINKS)",) $(BIN)/uv
 INSTALL := $(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt
 
-.PHONY: demo test slow lint fix bench constraints clean
+.PHONY: demo test models slow lint fix bench constraints clean
 
 demo: $(VENV)/.merge
 	$(BIN)/python -m llmcourse.testing.demo
 
-test: lint
+test: lint models
 	$(BIN)/pytest -n auto -m "not slow and not gpu" $(ARGS)
+
+# Trained once per machine and kept: tests share them, and each has its own time limit.
+models: $(VENV)/.dev
+	$(BIN)/python -c "from llmcourse.testing.models import build_family; build_family()"
 
 slow: $(VENV)/.dev
 	$(BIN)/pytest -n auto -m "slow or gpu" $(ARGS)

@@ -82,7 +82,7 @@ def _clear(folder: Path) -> None:
 
 
 def _models(folder: Path, is_tiny: bool) -> list[Path]:
-    size = (
+    size: dict[str, Any] = (
         {"hidden": 192, "layers": 6, "intermediate": 512, "vocab": 2000, "heads": 6, "kv_heads": 6}
         if is_tiny
         else {"hidden": 2048, "layers": 20, "intermediate": 5632, "vocab": 32000, "heads": 32, "kv_heads": 32}

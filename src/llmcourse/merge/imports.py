@@ -2,32 +2,50 @@
 
 `import mergekit.merge` takes 8 to 11 s, most of it for code that a usual merge never runs: peft (LoRA),
 transformers' model classes and checkpoint conversions, and through them sympy, scipy and torch's
-compiler. Here those imports happen at first use. What mergekit can do stays the same; nothing else in
-the package is touched, and a mergekit other than the one this was written for is imported plainly.
+compiler. While mergekit is imported, stand-ins take the place of four modules; each imports the real
+one when it is first used, so what mergekit can do stays the same. `importlib.util.LazyLoader` does not
+do here: torch calls `inspect.getmodule`, which looks into every loaded module and so loads lazy ones.
+A mergekit other than the one this was written for, or one that the stand-ins do not satisfy, is
+imported plainly.
 """
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.metadata import version
-from importlib.util import LazyLoader, find_spec, module_from_spec
+from importlib.util import find_spec, module_from_spec
 from types import ModuleType
 from typing import Any
 
 _MODULES = ("mergekit.merge", "mergekit.plan", "mergekit.graph", "mergekit.io.tasks", "mergekit.tokenizer")
 _PROVEN_VERSION = "0.1.5"
 
-# Used by mergekit as `package.name` inside functions only, so a module that loads at the first
-# attribute is enough: LoRA merging and unpickling of .bin checkpoints.
-_LAZY_PACKAGES = ("peft", "accelerate")
-# Modules of mergekit that pull in transformers' model code, with all that other modules take from them:
-# functions for architectures mergekit has no JSON for and for renamed checkpoint tensors.
-_DEFERRED_FUNCTIONS = {
+# Each module with the functions that mergekit takes from it by `from ... import`. All else that mergekit
+# does with it is to look up a name when it runs. In order: merging LoRA adapters, unpickling .bin
+# checkpoints, architectures that mergekit has no JSON for, checkpoint tensors under old names.
+_STAND_INS: dict[str, tuple[str, ...]] = {
+    "peft": (),
+    "accelerate": (),
     "mergekit.architecture.auto": ("infer_architecture_info",),
     "mergekit.architecture.conversion": ("can_convert_checkpoint_keys", "convert_checkpoint_tensors"),
 }
+_HUB_KERNELS = "transformers.integrations.hub_kernels"
 _AUTO_CLASSES = "transformers.models.auto.modeling_auto"
+
+
+def import_mergekit() -> None:
+    """Import mergekit's merge, plan, graph, io.tasks and tokenizer modules, deferring what is heavy."""
+    if version("mergekit") == _PROVEN_VERSION and "mergekit.common" not in sys.modules:
+        # What fails here for want of a name is imported again, without stand-ins, below.
+        with suppress(ImportError):
+            _import_activations()
+        with suppress(ImportError), _stand_ins(), _no_model_classes():
+            common: Any = import_module("mergekit.common")
+            common.ARCH_NAME_TO_AUTO_CLS = _AutoClassTable()
+            import_module("mergekit.merge")
+    for name in _MODULES:
+        import_module(name)
 
 
 class _AutoClassTable(dict[str, Any]):
@@ -35,8 +53,8 @@ class _AutoClassTable(dict[str, Any]):
 
     def __contains__(self, name: object) -> bool:
         if not self:
-            # mergekit builds the table while it runs the module, so a second run, kept out of
-            # sys.modules, gives the same table.
+            # mergekit builds the table while it runs the module. A second run, kept out of
+            # sys.modules, builds the same one.
             spec = find_spec("mergekit.common")
             assert spec is not None and spec.loader is not None
             common = module_from_spec(spec)
@@ -45,65 +63,70 @@ class _AutoClassTable(dict[str, Any]):
         return super().__contains__(name)
 
 
-def import_mergekit() -> None:
-    """Import mergekit's merge, plan, graph, io.tasks and tokenizer modules, deferring what is heavy."""
-    if version("mergekit") == _PROVEN_VERSION and not any(
-        name.startswith("mergekit") for name in sys.modules
-    ):
-        for package in _LAZY_PACKAGES:
-            _import_at_first_attribute(package)
-        with _deferred_functions(), _no_model_classes():
-            import_module("mergekit.common").ARCH_NAME_TO_AUTO_CLS = _AutoClassTable()
-            import_module("mergekit.merge")
-    for name in _MODULES:
-        import_module(name)
+def _import_activations() -> None:
+    """Import transformers' activations, which every model config checks a name against, on their own.
 
-
-def _import_at_first_attribute(package: str) -> None:
-    spec = find_spec(package)
-    if package in sys.modules or spec is None or spec.loader is None:
+    They import `integrations.hub_kernels`, and so half of transformers, for a decorator that does
+    nothing unless the package `kernels` is installed (transformers 5.23).
+    """
+    import_module("transformers")
+    if find_spec("kernels") is not None or _HUB_KERNELS in sys.modules:
         return
-    spec.loader = LazyLoader(spec.loader)
-    sys.modules[package] = module = module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.modules[_HUB_KERNELS] = stand_in = ModuleType(_HUB_KERNELS)
+    stand_in.__dict__["use_kernel_forward_from_hub"] = lambda _layer_name: lambda layer_class: layer_class
+    try:
+        import_module("transformers.activations")
+    finally:
+        del sys.modules[_HUB_KERNELS]
 
 
 @contextmanager
-def _deferred_functions() -> Iterator[None]:
-    """Let mergekit's own modules import functions that import their real module when called."""
-    for module_name, function_names in _DEFERRED_FUNCTIONS.items():
-        sys.modules[module_name] = stand_in = ModuleType(module_name)
-        for function_name in function_names:
-            setattr(stand_in, function_name, _deferred_function(module_name, function_name))
+def _stand_ins() -> Iterator[None]:
+    added = {name: _stand_in(name) for name in _STAND_INS if name not in sys.modules}
+    sys.modules.update(added)
     try:
         yield
     finally:
-        for module_name in _DEFERRED_FUNCTIONS:
-            del sys.modules[module_name]
+        for name, module in added.items():
+            if sys.modules.get(name) is module:
+                del sys.modules[name]
 
 
-def _deferred_function(module_name: str, function_name: str) -> Callable[..., Any]:
-    def call(*args: Any, **kwargs: Any) -> Any:
-        return getattr(import_module(module_name), function_name)(*args, **kwargs)
+def _stand_in(name: str) -> ModuleType:
+    """Return a module that imports the real one when an attribute is read or a function called."""
+    module = ModuleType(name)
 
-    return call
+    def read(attribute: str) -> Any:
+        if attribute.startswith("__"):
+            raise AttributeError(attribute)
+        if sys.modules.get(name) is module:
+            del sys.modules[name]
+        return getattr(import_module(name), attribute)
+
+    def defer(function_name: str) -> Callable[..., Any]:
+        return lambda *args, **kwargs: read(function_name)(*args, **kwargs)
+
+    # `find_spec` refuses a loaded module without a spec; mergekit's own parents are not to be loaded yet.
+    module.__spec__ = None if name.startswith("mergekit.") else find_spec(name)
+    module.__dict__["__getattr__"] = read
+    module.__dict__.update((function_name, defer(function_name)) for function_name in _STAND_INS[name])
+    return module
 
 
 @contextmanager
 def _no_model_classes() -> Iterator[None]:
-    """Keep transformers' model code out while mergekit.common is imported.
+    """Keep transformers' model classes out while mergekit.common is imported.
 
-    That module only fills its table of auto classes, if it can import them, and names
-    `PreTrainedModel` in an annotation.
+    That module fills its table of auto classes if it can import them, and names `PreTrainedModel` in an
+    annotation that nothing reads.
     """
-    transformers = import_module("transformers")
-    if _AUTO_CLASSES in sys.modules:
+    transformers: Any = import_module("transformers")
+    if _AUTO_CLASSES in sys.modules or "PreTrainedModel" in vars(transformers):
         yield
         return
-    sys.modules[_AUTO_CLASSES] = None  # type: ignore[assignment]  # documented: makes import fail
-    transformers.PreTrainedModel = object  # type: ignore[attr-defined]
+    sys.modules[_AUTO_CLASSES] = None  # type: ignore[assignment]  # makes its import fail
+    transformers.PreTrainedModel = object
     try:
         yield
     finally:
-        del sys.modules[_AUTO_CLASSES]
-        del transformers.PreTrainedModel
+        del sys.modules[_AUTO_CLASSES], transformers.PreTrainedModel

@@ -7,7 +7,7 @@ from llmcourse.core.model import ModelFacts, Tensor
 from llmcourse.core.plan import Check, fail, ok, warn
 from llmcourse.merge.layers import LAYER, Member, Models, facts_of, layer_count, members, with_layer
 from llmcourse.merge.options import MergeOptions
-from llmcourse.merge.recipe import Moe, Recipe, Reference
+from llmcourse.merge.recipe import Moe, OutputSlice, Recipe, Reference
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json", "vocab.txt")
 _MOE_TYPES = ("llama", "mistral", "qwen2", "qwen3", "deepseek")
@@ -45,22 +45,26 @@ def _architecture_checks(
 
 def _range_checks(recipe: Recipe, models: Models) -> Iterator[Check]:
     for index, part in enumerate(recipe.output_slices()):
-        lengths = set()
-        for source in part.sources:
-            start, end = source.layer_range
-            count = layer_count(facts_of(source.model, models))
-            lengths.add(end - start)
-            if not 0 <= start < end <= count:
-                yield fail(
-                    "layer_range",
-                    f"Layers {start} to {end} of {source.model} do not exist; it has {count}.",
-                    f"Choose a range inside [0, {count}], its start below its end.",
-                )
-        if len(lengths) > 1:
+        outside = list(_outside_ranges(part, models))
+        yield from outside
+        lengths = {source.layer_range[1] - source.layer_range[0] for source in part.sources}
+        if len(lengths) > 1 and not outside:
             yield fail(
                 "layer_range",
                 f"The sources of slice {index} have {' and '.join(map(str, sorted(lengths)))} layers.",
                 "Give every source of a slice the same number of layers.",
+            )
+
+
+def _outside_ranges(part: OutputSlice, models: Models) -> Iterator[Check]:
+    for source in part.sources:
+        start, end = source.layer_range
+        count = layer_count(facts_of(source.model, models))
+        if not 0 <= start < end <= count:
+            yield fail(
+                "layer_range",
+                f"Layers {start} to {end} of {source.model} do not exist; it has {count}.",
+                f"Choose a range inside [0, {count}], its start below its end.",
             )
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 from mergekit.common import ModelPath, ModelReference
 from mergekit.config import MergeConfiguration
-from mergekit.moe.config import MoEMergeConfig
 from mergekit.options import MergeOptions
 
 from llmcourse.core.isolated import Job
@@ -46,15 +45,15 @@ class Resolver:
         self._scratch = job.scratch
         self.options = options
 
-    def recipe(self, stage: Recipe) -> MergeConfiguration:
+    def document(self, stage: Recipe | Moe) -> dict[str, Any]:
+        """The document as mergekit reads it, every model being a local folder."""
         document = stage.model_dump(mode="json", exclude_unset=True)
         document.pop("name", None)
-        return OrderedConfiguration.model_validate(self._resolved(document))
+        resolved: dict[str, Any] = self._resolved(document)
+        return resolved
 
-    def moe(self, stage: Moe) -> MoEMergeConfig:
-        document = stage.model_dump(mode="json", exclude_unset=True)
-        document.pop("name", None)
-        return MoEMergeConfig.model_validate(self._resolved(document))
+    def recipe(self, stage: Recipe) -> MergeConfiguration:
+        return OrderedConfiguration.model_validate(self.document(stage))
 
     def stage_folder(self, stage: Recipe | Moe) -> Path:
         return self._scratch / "stages" / str(stage.name)

@@ -13,6 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from llmcourse.merge.imports import import_mergekit
+
+import_mergekit()  # before anything else of mergekit: it leaves the heavy half out
+
 import torch
 import transformers
 from mergekit.architecture import get_architecture_info
@@ -75,7 +79,7 @@ def _make(
         from llmcourse.merge.run_moe import make_mixture
 
         with progress.step("build the mixture of experts"):
-            make_mixture(resolver.moe(stage), folder, resolver.options)
+            make_mixture(resolver.document(stage), folder, resolver.options)
         yield from _others(folder, set())
     else:
         yield from Merge(resolver.recipe(stage), folder, resolver.options, progress, stage.name).files(done)

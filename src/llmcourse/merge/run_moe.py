@@ -1,14 +1,15 @@
 """Mixtures of experts through mergekit-moe's own builder; imported only when a document is one."""
 
 from pathlib import Path
+from typing import Any
 
 from mergekit.moe.config import MoEMergeConfig
 from mergekit.options import MergeOptions
 from mergekit.scripts.moe import build
 
 
-def make_mixture(config: MoEMergeConfig, folder: Path, options: MergeOptions) -> None:
-    """Build the mixture into `folder`: config, weights, tokenizer.
+def make_mixture(document: dict[str, Any], folder: Path, options: MergeOptions) -> None:
+    """Build the mixture that a mergekit-moe document describes into `folder`.
 
     Raises:
         SystemExit: mergekit refuses the config; its log says why.
@@ -17,4 +18,5 @@ def make_mixture(config: MoEMergeConfig, folder: Path, options: MergeOptions) ->
         import transformers
 
         transformers.trainer_utils.set_seed(options.random_seed)
+    config = MoEMergeConfig.model_validate(document)
     build(config, out_path=str(folder), merge_options=options, device=options.device or "cpu", verbose=True)

@@ -69,7 +69,16 @@ def read_hub_model(ref: ModelRef) -> ModelFacts:
 
 def _read_cached(ref: ModelRef) -> ModelFacts:
     """What the client's cache holds, for HF_HUB_OFFLINE=1."""
-    folder = Path(snapshot_download(ref.path, revision=ref.revision, local_files_only=True))
+    names = ("config.json", "adapter_config.json")
+    found = [try_to_load_from_cache(ref.path, name, revision=ref.revision) for name in names]
+    path = next((path for path in found if isinstance(path, str)), None)
+    if path is None:
+        raise PlanError(
+            f"{ref} is not in the local cache, and HF_HUB_OFFLINE is set.",
+            "Unset it, or download the model first.",
+            where=str(ref),
+        )
+    folder = Path(path).parent
     return read_model(ref, LocalFiles(folder), Origin(revision=folder.name, hub_id=ref.path))
 
 
@@ -100,7 +109,10 @@ def download(facts: ModelFacts, progress: Progress, more: Iterable[str] = ()) ->
             return Path(_snapshot(facts, more, None))
         with progress.step(f"download {facts.ref}", total, "B") as step:
             # A connection cut by a reset is not resumed by the client itself (huggingface_hub 2.4).
-            return Path(retrying(lambda: _snapshot(facts, more, step)))
+            folder = Path(retrying(lambda: _snapshot(facts, more, step)))
+        # Writes the branch's name into the cache, so that HF_HUB_OFFLINE=1 finds the model by it.
+        retrying(lambda: api().resolve_revision(facts.ref.path, revision=facts.ref.revision))
+        return folder
 
 
 def _snapshot(facts: ModelFacts, more: Iterable[str], step: Step | None) -> str:
