@@ -26,10 +26,6 @@ from llmcourse.core.artifact import OutputFile
 from llmcourse.core.errors import BY_NAME, LibraryError, LlmcourseError
 from llmcourse.core.progress import Event, Progress, event_from_json, event_to_json
 
-# glibc gives freed memory back to the system and faults it in again, page by page, for every tensor:
-# that took 20 of 45 seconds of a SLERP of two 1 B models. These limits keep it for the next tensor.
-_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "4294967296"}
-
 
 @dataclass(frozen=True)
 class Job:
@@ -75,7 +71,6 @@ class Worker:
             stdout=output,
             stderr=output,
             pass_fds=(write_end,),
-            env=os.environ | {key: os.environ.get(key, value) for key, value in _ENVIRONMENT.items()},
         )
         os.close(write_end)
 

@@ -42,6 +42,7 @@ from llmcourse.core.isolated import Job
 from llmcourse.core.progress import Progress
 from llmcourse.core.workspace import write_json
 from llmcourse.merge.config import Config, result_stage, walk_stages
+from llmcourse.merge.kernels import keep_freed_memory, use_fast_kernels
 from llmcourse.merge.recipe import Moe, Recipe
 from llmcourse.merge.resolve import Resolver
 from llmcourse.merge.shards import Shard, ShardWriter, plan_shards
@@ -57,6 +58,8 @@ def run(job: Job, progress: Progress) -> Iterator[OutputFile]:
         LibraryError: mergekit failed; its log says more.
     """
     logging.basicConfig(level=logging.INFO)
+    use_fast_kernels()
+    keep_freed_memory()
     config = Config.model_validate(job.config)
     fixed = {"quiet": True, "lora_merge_cache": config.options.lora_merge_cache}
     options = MergeOptions(**job.settings["options"] | fixed)

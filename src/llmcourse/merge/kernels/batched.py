@@ -1,0 +1,118 @@
+"""SLERP and linear merging with the bits of mergekit 0.1.5, in cache-sized chunks.
+
+mergekit makes fresh full-size or 4 MB temporaries for each step. The same torch operations run here on
+reused scratch: element by element they give the same bits whatever the chunk is. The reductions of
+SLERP are not free in that way, so they keep mergekit's chunks of 2^20 elements and its calls.
+"""
+
+from collections.abc import Callable
+
+import torch
+from mergekit.merge_methods.base import TensorBatch
+
+from llmcourse.merge.kernels.chunks import CHUNK_ELEMENTS, are_plain, chunk_bounds, float_buffer
+
+BatchMerge = Callable[..., torch.Tensor]
+
+# mergekit 0.1.5 merge_methods/slerp.py: _CHUNK_ELEMENTS, dot_threshold, eps.
+_SLERP_CHUNK_ELEMENTS = 1024 * 1024
+_DOT_THRESHOLD = 0.9995
+_EPS = 1e-8
+
+
+def slerp_like(original: BatchMerge) -> BatchMerge:
+    """Return `slerp` for the tensors the kernels take; others go to mergekit's own."""
+
+    def slerp(batch: TensorBatch, t: torch.Tensor) -> torch.Tensor:
+        if len(batch.tensors) != 2 or batch.base_index is None or not _is_one_output(batch):
+            return original(batch, t)
+        base, other = batch.tensors[batch.base_index], batch.tensors[1 - batch.base_index]
+        return _slerp(t.reshape(()), base.view(-1), other.view(-1)).view(base.shape)
+
+    return slerp
+
+
+def linear_like(original: BatchMerge) -> BatchMerge:
+    """Return `linear` for the tensors the kernels take; others go to mergekit's own."""
+
+    def linear(batch: TensorBatch, weight: torch.Tensor, normalize: bool = True) -> torch.Tensor:
+        if not _is_one_output(batch):
+            return original(batch, weight, normalize=normalize)
+        tensors = [tensor.view(-1) for tensor in batch.tensors]
+        return _linear(tensors, weight[0], normalize).view(batch.tensors[0].shape)
+
+    return linear
+
+
+def _is_one_output(batch: TensorBatch) -> bool:
+    return batch.tensors[0].shape[0] == 1 and are_plain(batch.tensors)
+
+
+def _slerp(t: torch.Tensor, base: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Interpolate [n] tensors. Source: mergekit 0.1.5 merge_methods/slerp.py `slerp`."""
+    weight_base, weight_other = _slerp_weights(t, _cosine(base, other))
+    result = torch.empty_like(base)
+    scratch = float_buffer(2, CHUNK_ELEMENTS)
+    for bounds in chunk_bounds(0, base.numel()):
+        x, y = scratch[:, : bounds.stop - bounds.start]
+        x.copy_(base[bounds]).mul_(weight_base)
+        y.copy_(other[bounds]).mul_(weight_other)
+        result[bounds] = x.add_(y)
+    return result
+
+
+def _slerp_weights(t: torch.Tensor, cosine: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    linear = cosine.abs() > _DOT_THRESHOLD
+    theta = torch.acos(torch.where(linear, 0, cosine))
+    sin_theta = torch.sin(theta)
+    return (
+        torch.where(linear, 1 - t, torch.sin((1 - t) * theta) / sin_theta),
+        torch.where(linear, t, torch.sin(t * theta) / sin_theta),
+    )
+
+
+def _cosine(base: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Return the cosine of the angle between [n] tensors, [1] float32, in mergekit's order of sums."""
+    norm_base, norm_other = _norm(base), _norm(other)
+    length = base.numel()
+    products = float_buffer(1, min(length, _SLERP_CHUNK_ELEMENTS))
+    scratch = float_buffer(1, CHUNK_ELEMENTS)
+    dots = []
+    for chunk in chunk_bounds(0, length, _SLERP_CHUNK_ELEMENTS):
+        for bounds in chunk_bounds(chunk.start, chunk.stop):
+            x = products[0, bounds.start - chunk.start : bounds.stop - chunk.start]
+            y = scratch[0, : bounds.stop - bounds.start]
+            x.copy_(base[bounds]).div_(norm_base)
+            x.mul_(y.copy_(other[bounds]).div_(norm_other))
+        dots.append(products[:, : chunk.stop - chunk.start].sum(dim=1))
+    return torch.stack(dots).sum(dim=0).clamp(-1, 1)
+
+
+def _norm(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the norm of [n] as mergekit does, [1] float32: the norm of the chunks' norms, 1 if tiny."""
+    floats = float_buffer(1, min(tensor.numel(), _SLERP_CHUNK_ELEMENTS))
+    norms = []
+    for chunk in chunk_bounds(0, tensor.numel(), _SLERP_CHUNK_ELEMENTS):
+        values = floats[:, : chunk.stop - chunk.start]
+        for bounds in chunk_bounds(chunk.start, chunk.stop):
+            values[0, bounds.start - chunk.start : bounds.stop - chunk.start] = tensor[bounds]
+        norms.append(torch.linalg.vector_norm(values, dim=1))
+    norm = torch.linalg.vector_norm(torch.stack(norms), dim=0)
+    return torch.where(norm > _EPS, norm, 1)
+
+
+def _linear(tensors: list[torch.Tensor], weights: torch.Tensor, normalize: bool) -> torch.Tensor:
+    """Sum [n] tensors by `weights` [models]. Source: mergekit 0.1.5 merge_methods/linear.py."""
+    weights = weights.float()
+    divisor = weights.sum(dim=0, keepdim=True)
+    result = torch.empty_like(tensors[0])
+    scratch = float_buffer(2, CHUNK_ELEMENTS)
+    for bounds in chunk_bounds(0, result.numel()):
+        total, values = scratch[:, : bounds.stop - bounds.start]
+        total.zero_()
+        for tensor, weight in zip(tensors, weights.unsqueeze(1), strict=True):
+            total.addcmul_(values.copy_(tensor[bounds]), weight)
+        if normalize:
+            total.div_(divisor)
+        result[bounds] = total
+    return result
