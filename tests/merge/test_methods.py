@@ -35,8 +35,9 @@ def kind(type_):
 
 def method(spec):
     parameters = {p.name: [kind(p.value_type), p.scope.value, p.required] for p in spec.parameters}
-    contract = {k: getattr(v, "value", v) for k, v in vars(spec.input_contract).items()}
-    return {"title": spec.pretty_name, "url": spec.reference_url, "inputs": contract, "parameters": parameters}
+    contract = {k: getattr(v, "value", v) for k, v in vars(spec.contract).items()}
+    names = {"title": spec.pretty_name, "url": spec.reference_url}
+    return names | {"inputs": contract, "parameters": parameters}
 
 def knows(name):
     try:
@@ -45,8 +46,9 @@ def knows(name):
         return False
 
 templates = importlib.resources.files("mergekit._data.chat_templates").iterdir()
-schemas = [ModelReference, config.MergeConfiguration, config.InputModelDefinition, config.InputSliceDefinition,
-           config.OutputSliceDefinition, config.OutputModuleDefinition, moe.MoEMergeConfig, moe.Expert,
+schemas = [ModelReference, config.MergeConfiguration, config.InputModelDefinition,
+           config.InputSliceDefinition, config.OutputSliceDefinition, config.OutputModuleDefinition,
+           moe.MoEMergeConfig, moe.Expert,
            tokenizer.TokenizerConfig, tokenizer.TokenEmbeddingConfig]
 names = ["bfloat16", "float16", "float32", "float64", "int8", "float8_e4m3fn", "bf16", "half", "float"]
 print(json.dumps({
@@ -55,7 +57,8 @@ print(json.dumps({
     "dtypes": [name for name in names if knows(name)],
     "templates": sorted(t.name.removesuffix(".jinja") for t in templates if t.name.endswith(".jinja")),
     "schemas": {s.__name__: sorted(s.model_fields) for s in schemas},
-    "required": {s.__name__: sorted(n for n, f in s.model_fields.items() if f.is_required()) for s in schemas},
+    "required": {s.__name__: sorted(n for n, f in s.model_fields.items() if f.is_required())
+                 for s in schemas},
 }))
 """
 

@@ -8,7 +8,6 @@ import pytest
 
 from llmcourse.core.errors import PlanError
 from llmcourse.core.model import ModelFacts, Tensor
-
 from tests.merge.builders import LINEAR, adapter, model, plan_of, said
 
 SLICES = """
@@ -28,7 +27,9 @@ experts:
 
 def mistral(name: str) -> ModelFacts:
     facts = model(name)
-    return replace(facts, config={**facts.config, "architectures": ["MistralForCausalLM"], "model_type": "mistral"})
+    return replace(
+        facts, config={**facts.config, "architectures": ["MistralForCausalLM"], "model_type": "mistral"}
+    )
 
 
 def without_tokenizer(facts: ModelFacts) -> ModelFacts:
@@ -86,8 +87,6 @@ def test_a_model_may_be_read_as_another_architecture() -> None:
             [
                 "layer_range: Layers 2 to 0 of org/a do not exist; it has 2. "
                 "Choose a range inside [0, 2], its start below its end.",
-                "layer_range: The sources of slice 0 have -2 and 2 layers. "
-                "Give every source of a slice the same number of layers.",
             ],
         ),
         (
@@ -188,9 +187,10 @@ def test_vocabularies_are_cut_only_when_asked() -> None:
 def test_a_tokenizer_must_be_there_where_it_is_needed(
     wrapper: str, more: str, bare: str, message: str | None
 ) -> None:
-    plan = plan_of(f"{wrapper}\nmerge:{LINEAR}      {more}\n".replace("      \n", "\n"), {bare: without_tokenizer(model(bare))})
+    text = f"{wrapper}\nmerge:{LINEAR}    {more}\n"
     fix = "Add its tokenizer files, or set options.copy_tokenizer=false."
-    assert said(plan) == ([f"tokenizer: {message} {fix}"] if message else [])
+    expected = [f"tokenizer: {message} {fix}"] if message else []
+    assert said(plan_of(text, {bare: without_tokenizer(model(bare))})) == expected
 
 
 def test_tokenizers_that_differ_are_warned_of() -> None:
@@ -210,9 +210,7 @@ def test_pickled_weights_are_refused_unless_trusted() -> None:
     )
     trusted = plan_of(f"allow_pickle: true\nmerge:{LINEAR}", {"org/b": pickled("org/b")})
     assert said(trusted) == []
-    assert said(trusted, "warn") == [
-        "shapes: Pickled weights cannot be checked without loading them: org/b."
-    ]
+    assert said(trusted, "warn") == ["shapes: Pickled weights cannot be checked without loading them: org/b."]
 
 
 def test_an_adapter_is_no_model() -> None:
@@ -222,9 +220,7 @@ def test_an_adapter_is_no_model() -> None:
 
 def test_a_model_is_no_lora() -> None:
     text = "models: [{model: org/a+org/b}]\nmerge_method: passthrough"
-    assert said(plan_of(text)) == [
-        "org/a+org/b: org/b is no LoRA adapter. Write model+lora, in this order."
-    ]
+    assert said(plan_of(text)) == ["org/a+org/b: org/b is no LoRA adapter. Write model+lora, in this order."]
     assert said(plan_of(text, {"org/b": adapter("org/b")})) == []
 
 

@@ -57,9 +57,10 @@ def test_a_sound_recipe_has_nothing_against_it() -> None:
             "parameters: linear needs weight for org/a in models. Add parameters: {weight: …}.",
         ),
         (
-            "slices: [{sources: [{model: org/b, layer_range: [0, 2]}]}]\nmerge_method: ties\nbase_model: org/a\n"
-            "parameters: {weight: 1}",
-            "base_model: The base_model org/a is not among the sources of slices[0]. Add it as a source there.",
+            "slices: [{sources: [{model: org/b, layer_range: [0, 2]}]}]\nmerge_method: ties\n"
+            "base_model: org/a\nparameters: {weight: 1}",
+            "base_model: The base_model org/a is not among the sources of slices[0]. "
+            "Add it as a source there.",
         ),
         (
             weighted("ties", "parameters: {densty: 0.5}"),
@@ -67,7 +68,8 @@ def test_a_sound_recipe_has_nothing_against_it() -> None:
         ),
         (
             weighted("ties", "parameters: {density: high}"),
-            "parameters: density is 'high', which is no float. Write a float, or a list of them as a gradient.",
+            "parameters: density is 'high', which is no float. "
+            "Write a float, or a list of them as a gradient.",
         ),
         (
             weighted("ties", "parameters: {density: [0.1, [{value: x}]]}"),
@@ -118,7 +120,8 @@ def test_what_mergekit_would_refuse_late_is_refused_at_once(text: str, message: 
         ),
         (
             weighted("ties", weight="[{filter: mlp, value: 1}]"),
-            "parameters: weight for org/b has filters only; a tensor that none of them names stops the merge. "
+            "parameters: weight for org/b has filters only; a tensor that none of them names "
+            "stops the merge. "
             "End its list with an entry that has a value and no filter.",
         ),
         (
@@ -156,10 +159,12 @@ def test_every_way_to_write_it_is_taken(text: str) -> None:
 
 @pytest.mark.parametrize("where", ["source", "slice", "global"])
 def test_a_parameter_is_found_wherever_mergekit_looks_for_it(where: str) -> None:
-    parameters = {level: "parameters: {weight: 1}" if level == where else "" for level in ("source", "slice", "global")}
-    text = "slices: [{sources: [{model: org/a, layer_range: [0, 2], %s}], %s}]\nmerge_method: linear\n%s" % (
-        parameters["source"], parameters["slice"], parameters["global"],
-    )  # fmt: skip
+    parameters = {
+        level: "parameters: {weight: 1}" if level == where else "" for level in ("source", "slice", "global")
+    }
+    source = f"{{model: org/a, layer_range: [0, 2], {parameters['source']}}}"
+    text = f"slices: [{{sources: [{source}], {parameters['slice']}}}]\nmerge_method: linear\n"
+    text += parameters["global"]
     assert said(plan_of(text)) == []
 
 
@@ -197,7 +202,10 @@ def moe(more: str = "", first: str = "code", second: str = "org/c", prompt: str 
             moe(second="org/b"),
             "experts: All experts are the same model, so the result equals it. Use different models.",
         ),
-        (moe("dtype: bf16"), "dtype: dtype 'bf16' is not known. Use one of: bfloat16, float16, float32, float64."),
+        (
+            moe("dtype: bf16"),
+            "dtype: dtype 'bf16' is not known. Use one of: bfloat16, float16, float32, float64.",
+        ),
     ],
 )
 def test_a_mixture_that_mergekit_would_refuse_is_refused(text: str, message: str) -> None:

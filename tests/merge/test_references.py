@@ -7,7 +7,6 @@ import pytest
 from llmcourse.core.errors import ConfigError
 from llmcourse.merge.config import result_stage, walk_stages
 from llmcourse.merge.recipe import Reference
-
 from tests.merge.builders import config
 
 MODELS = "models: [{model: org/a}, {model: org/b}]\nmerge_method: ties\n"
@@ -28,7 +27,8 @@ MODELS = "models: [{model: org/a}, {model: org/b}]\nmerge_method: ties\n"
         ),
         (MODELS + "tokenizer: {tokens: {<x>: {source: {kind: zero}}}}", ["org/a", "org/b"]),
         (
-            "slices: [{base_model: org/z, sources: [{model: org/a, layer_range: [0, 1]}]}]\nmerge_method: ties",
+            "slices: [{base_model: org/z, sources: [{model: org/a, layer_range: [0, 1]}]}]\n"
+            "merge_method: ties",
             ["org/z", "org/a"],
         ),
         (

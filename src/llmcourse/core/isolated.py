@@ -24,7 +24,9 @@ from filelock import FileLock
 
 from llmcourse.core.artifact import OutputFile
 from llmcourse.core.errors import BY_NAME, LibraryError, LlmcourseError
-from llmcourse.core.progress import Event, Progress, event_from_json, event_to_json
+from llmcourse.core.progress import Event, Finished, Progress, Started, event_from_json, event_to_json
+
+_LOADING = "load libraries"  # torch and what stands on it take seconds
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class Worker:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(_job_to_json(job)).encode() + b"\n")
         self._process.stdin.flush()
+        yield Started(_LOADING)
         for line in self._events:
             message = json.loads(line)
             if "error" in message:
@@ -143,6 +146,7 @@ def _child(module: str, pipe: int) -> int:
         if not line:
             return 0  # the plan failed: there is no job
         job = _job_from_json(json.loads(line))
+        send(event_to_json(Finished(_LOADING)))
         threading.Thread(target=_end_with_parent, daemon=True).start()
         # A child of a killed parent may need a moment to notice: two must not write the same files.
         with FileLock(job.scratch.parent / "worker.lock", timeout=60):

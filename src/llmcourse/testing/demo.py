@@ -22,6 +22,7 @@ from llmcourse.testing.models import BASE_ID, CODE_ID, PROSE_ID, Family, build_f
 USER = "llmcourse-demo"
 MERGED_ID = f"{USER}/tiny-llama-merged"
 CONFIG = Path("configs/merge/demo.yaml")
+_TOKENS = 8192
 _UPLOAD = "import sys, huggingface_hub as h; api = h.HfApi(); repo, folder = sys.argv[1:]; \
 api.create_repo(repo, exist_ok=True); api.upload_folder(repo_id=repo, folder_path=folder)"
 
@@ -35,10 +36,11 @@ def main() -> None:
     with LoopbackHub(folder / "hub") as hub:
         hub.add_user(USER)
         environment = hub.env(user=USER, home=folder / "hf-home")
+        quiet = environment | {"HF_HUB_DISABLE_PROGRESS_BARS": "1"}
         parents = {BASE_ID: family.base, CODE_ID: family.code, PROSE_ID: family.prose}
         with progress.step(f"upload the three models to the Hub at {hub.endpoint}", len(parents)) as step:
             for repo, path in parents.items():
-                _run([sys.executable, "-c", _UPLOAD, repo, str(path)], environment)
+                _run([sys.executable, "-c", _UPLOAD, repo, str(path)], quiet)
                 step.advance()
         console.close()
         command = ["llmcourse", "merge", str(CONFIG), "--push", MERGED_ID, "-o", "demo-out/merged"]
@@ -66,7 +68,10 @@ def _run(command: list[str], environment: Mapping[str, str]) -> None:
 
 
 def _show(family: Family, merged: Path, progress: Progress, console: Console) -> None:
-    table = Table(title="Perplexity on text none of them has seen (lower is better)")
+    import transformers  # takes seconds, and nothing before needs it
+
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    table = Table(title="Perplexity on unseen text (less is better)")
     for heading in ("model", *(f"on {kind}" for kind in family.eval_texts)):
         table.add_column(heading, justify="left" if heading == "model" else "right")
     models = {"base": family.base, "fine-tuned on code": family.code, "fine-tuned on prose": family.prose,
@@ -75,7 +80,7 @@ def _show(family: Family, merged: Path, progress: Progress, console: Console) ->
         for name, path in models.items():
             row = [name]
             for text in family.eval_texts.values():
-                row.append(f"{perplexity(path, text):.2f}")
+                row.append(f"{perplexity(path, text, max_tokens=_TOKENS):.2f}")
                 step.advance()
             table.add_row(*row)
     console.close()

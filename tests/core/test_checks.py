@@ -1,0 +1,147 @@
+"""The checks that every plan gets."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from llmcourse.core.artifact import Artifact
+from llmcourse.core.checks import disk_check, library_checks, memory_check, output_check, push_check
+from llmcourse.core.errors import BY_NAME, ConfigError, LlmcourseError, MissingError, PlanError, file_error
+from llmcourse.core.hub import Target
+from llmcourse.core.machine import Machine, free_disk_bytes
+from llmcourse.core.plan import Check, Estimate, Plan, fail, failure, ok, warn
+from llmcourse.core.workspace import save_artifact
+
+EARTH = 10**18
+MACHINE = Machine(cpus=2, memory_bytes=1_000_000_000, total_memory_bytes=8_000_000_000)
+
+
+def result(folder: Path, fingerprint: str) -> None:
+    """What an earlier run left."""
+    folder.mkdir()
+    save_artifact(folder, Artifact("merge", str(folder), fingerprint, (), {}, {}, {}))
+
+
+def test_an_installed_library_is_named_with_its_version() -> None:
+    [check] = library_checks(["mergekit"])
+    assert (check.status, check.name) == ("ok", "mergekit")
+    assert check.what[0].isdigit()
+
+
+def test_a_new_or_empty_output_folder_is_fine(tmp_path: Path) -> None:
+    assert output_check(tmp_path / "new", "f", force=False) == ok("output", str(tmp_path / "new"))
+    assert output_check(tmp_path, "f", force=False).status == "ok"
+
+
+def test_a_file_or_link_is_no_output_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    for name in ("file", "link"):
+        check = output_check(tmp_path / name, "f", force=True)
+        assert (check.status, check.what) == ("fail", f"{tmp_path / name} is a file or a link.")
+
+
+def test_a_folder_of_somebody_else_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("x")
+    check = output_check(tmp_path, "f", force=True)
+    assert (check.status, check.exit_code) == ("fail", 4)
+    assert check.what == f"{tmp_path} exists and llmcourse did not make it."
+
+
+@pytest.mark.parametrize(
+    ("fingerprint", "force", "status"),
+    [("f", False, "ok"), ("g", False, "fail"), ("g", True, "warn"), ("f", True, "ok")],
+)
+def test_the_result_of_another_run_is_replaced_only_by_force(
+    tmp_path: Path, fingerprint: str, force: bool, status: str
+) -> None:
+    result(tmp_path / "out", "f")
+    check = output_check(tmp_path / "out", fingerprint, force)
+    assert check.status == status
+    assert ("--force" in check.fix) == (status == "fail")
+
+
+def test_a_full_disk_is_seen_before_anything_is_written(tmp_path: Path) -> None:
+    check = disk_check(Estimate(write=EARTH), tmp_path / "out", None)
+    assert check.status == "fail"
+    assert check.what.startswith(f"1000000.00 TB are needed near {tmp_path}, ")
+
+
+def test_a_download_to_the_same_disk_counts_with_what_is_written(tmp_path: Path) -> None:
+    half = free_disk_bytes(tmp_path) * 2 // 3
+    together = Estimate(download=half, write=half)
+    assert disk_check(together, tmp_path / "out", tmp_path / "cache").status == "fail"
+    assert disk_check(replace(together, download=0), tmp_path / "out", tmp_path / "cache").status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("memory", "status"), [(100_000_000, "ok"), (900_000_000, "warn"), (1_100_000_000, "fail")]
+)
+def test_memory_that_is_tight_warns_and_that_is_short_refuses(memory: int, status: str) -> None:
+    check = memory_check(Estimate(memory=memory), MACHINE)
+    assert check.status == status
+    assert "needed at the peak, 1.0 GB free" in check.what
+
+
+HELD = Target("me/x", "main", private=False, exists=True, head="c" * 40, files={}, fingerprint="f")
+
+
+@pytest.mark.parametrize(
+    ("target", "force", "status", "what"),
+    [
+        (Target("me/x", "main", private=True), False, "ok", "me/x@main (new, private)"),
+        (Target("me/x", "dev", private=False), False, "ok", "me/x@dev (new, public)"),
+        (HELD, False, "ok", "me/x@main"),
+        (
+            replace(HELD, fingerprint="g", files={"model.safetensors": None}),  # type: ignore[dict-item]
+            False,
+            "fail",
+            "me/x@main holds another model already.",
+        ),
+        (
+            replace(HELD, fingerprint="g", files={"model.safetensors": None}),  # type: ignore[dict-item]
+            True,
+            "warn",
+            "me/x@main holds another model and will be replaced by one commit.",
+        ),
+        (PlanError("Your Hub token may only read.", "fix"), True, "fail", "Your Hub token may only read."),
+    ],
+)
+def test_a_push_target_is_taken_only_if_it_is_free_or_ours(
+    target: Target | LlmcourseError, force: bool, status: str, what: str
+) -> None:
+    check = push_check(target, "f", force)
+    assert (check.status, check.what) == (status, what)
+
+
+def plan(*checks: Check) -> Plan:
+    return Plan("merge", (), (), checks, Estimate())
+
+
+@pytest.mark.parametrize(
+    ("checks", "code"),
+    [
+        ((ok("a", "a"), warn("b", "b")), 0),
+        ((failure(MissingError("m", "f")),), 3),
+        ((failure(MissingError("m", "f")), fail("p", "p", "f")), 4),
+        ((failure(ConfigError("c", "f")),), 2),
+    ],
+)
+def test_a_plan_ends_with_its_gravest_failure(checks: tuple[Check, ...], code: int) -> None:
+    assert plan(*checks).exit_code == code
+    assert plan(*checks).as_json()["exit_code"] == code
+
+
+@pytest.mark.parametrize("kind", BY_NAME.values())
+def test_a_failed_check_becomes_the_error_it_came_from(kind: type[LlmcourseError]) -> None:
+    error = failure(kind("what", "fix", "where")).error()
+    assert type(error) is kind
+    assert (error.what, error.fix, error.where) == ("what", "fix", "where")
+
+
+def test_a_full_disk_and_a_forbidden_path_are_said_in_words() -> None:
+    full = file_error(OSError(28, "No space left on device", "/out/x"))
+    assert full.what == "/out/x: the disk is full."
+    denied = file_error(PermissionError(13, "Permission denied", "/out/x"))
+    assert (denied.what, denied.exit_code) == ("/out/x: Permission denied.", 4)

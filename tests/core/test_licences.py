@@ -1,0 +1,66 @@
+"""Which licence a merge may carry."""
+
+import pytest
+
+from llmcourse.core.licences import KNOWN, Licence, combine
+
+
+@pytest.mark.parametrize(
+    ("licences", "expected"),
+    [
+        (("mit", "mit"), "mit"),
+        (("mit", "apache-2.0"), "apache-2.0"),
+        (("apache-2.0", "gpl-3.0"), "gpl-3.0"),
+        (("apache-2.0", "llama3"), "llama3"),
+        (("apache-2.0", "cc-by-nc-4.0"), "cc-by-nc-4.0"),
+        (("llama2", "cc-by-nc-4.0"), "cc-by-nc-4.0"),
+        (("llama3", "llama3.1"), "llama3.1"),
+        (("cc-by-sa-4.0", "cc-by-sa-3.0"), "cc-by-sa-4.0"),
+        (("cc-by-nc-2.0", "mit", "cc-by-nc-4.0"), "cc-by-nc-4.0"),
+    ],
+)
+def test_the_most_restrictive_licence_holds(licences: tuple[str, ...], expected: str) -> None:
+    forward = combine({f"org/{index}": name for index, name in enumerate(licences)})
+    backward = combine({f"org/{index}": name for index, name in enumerate(reversed(licences))})
+    assert forward == backward == Licence(expected)
+
+
+@pytest.mark.parametrize(
+    "licences",
+    [
+        {"org/a": "llama3", "org/b": "gemma"},
+        {"org/a": "gpl-3.0", "org/b": "agpl-3.0"},
+        {"org/a": "gpl-3.0", "org/b": "cc-by-nc-4.0"},
+        {"org/a": "gpl-3.0", "org/b": "llama3.1", "org/c": "mit"},
+        {"org/a": "cc-by-nc-4.0", "org/b": "apple-amlr"},
+    ],
+)
+def test_licences_that_conflict_give_other_and_are_named(licences: dict[str, str]) -> None:
+    licence = combine(licences)
+    assert licence.name == "other"
+    assert licence.warning.startswith("The parents' licences conflict: ")
+    assert "org/a" in licence.warning
+    assert "org/b" in licence.warning
+
+
+@pytest.mark.parametrize("silent", [None, "unknown"])
+def test_a_parent_without_a_licence_makes_the_result_other(silent: str | None) -> None:
+    licence = combine({"org/a": "mit", "org/b": silent})
+    assert licence == Licence("other", "org/b states no licence, so the result's is unknown.")
+
+
+@pytest.mark.parametrize("name", ["other", "my-own-terms"])
+def test_terms_of_their_own_are_inherited_and_said(name: str) -> None:
+    licence = combine({"org/a": "mit", "org/b": name})
+    assert licence.name == "other"
+    assert licence.warning == f"org/b ({name}) has terms of its own that the result inherits."
+
+
+def test_a_licence_that_forbids_derivatives_is_said() -> None:
+    licence = combine({"org/a": "cc-by-nc-nd-4.0", "org/b": "mit"})
+    assert licence.name == "cc-by-nc-nd-4.0"
+    assert licence.warning == "org/a (cc-by-nc-nd-4.0) forbids sharing derivatives such as this one."
+
+
+def test_other_and_unknown_are_ids_that_the_hub_takes() -> None:
+    assert {"other", "unknown", "apache-2.0"} <= KNOWN

@@ -1,0 +1,120 @@
+"""With the core install alone every help, every plan and every error works, and says what is missing."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from llmcourse.cli import COMMANDS
+from llmcourse.testing.plugin import Cli
+from tests.model_folders import write_model
+
+ROOT = Path(__file__).parent.parent
+RECIPE = """\
+models:
+  - {model: ./a, parameters: {weight: 0.5}}
+  - {model: ./b, parameters: {weight: 0.5}}
+merge_method: linear
+"""
+
+
+def run(*command: str | Path) -> None:
+    environment = dict(os.environ)
+    if "PIP_FIND_LINKS" in environment:
+        environment["UV_FIND_LINKS"] = environment["PIP_FIND_LINKS"]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+
+
+def install(folder: Path) -> None:
+    constraints = ("--constraint", ROOT / "constraints.txt", "-e", ROOT)
+    uv = Path(sys.prefix) / "bin" / "uv"
+    if uv.exists():
+        run(uv, "venv", "--quiet", "--python", sys.executable, folder)
+        run(uv, "pip", "install", "--quiet", "--python", folder / "bin" / "python", *constraints)
+    else:
+        run(sys.executable, "-m", "venv", folder)
+        run(folder / "bin" / "python", "-m", "pip", "install", "--quiet", *constraints)
+
+
+@pytest.fixture(scope="session")
+def core_python() -> Iterator[str]:
+    """Python of an environment that has the core install alone; made once for a set of dependencies."""
+    wanted = (ROOT / "pyproject.toml").read_bytes() + (ROOT / "constraints.txt").read_bytes()
+    key = hashlib.sha256(wanted + sys.version.encode() + str(ROOT).encode()).hexdigest()[:16]
+    folder = ROOT / ".cache" / "core-venv" / key
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "complete").exists():
+            install(folder)
+            (folder / "complete").touch()
+    yield str(folder / "bin" / "python")
+
+
+@pytest.fixture
+def core(llmcourse: Cli, core_python: str) -> Cli:
+    """The program of the core install, with two models and a recipe where it runs."""
+    for name in ("a", "b"):
+        write_model(llmcourse.folder / name)
+    (llmcourse.folder / "m.yaml").write_text(RECIPE)
+    return Cli(llmcourse.folder, llmcourse.env, core_python)
+
+
+def test_the_core_install_is_without_heavy_libraries(core_python: str) -> None:
+    heavy = ("torch", "transformers", "mergekit")
+    code = f"from importlib.util import find_spec; print([n for n in {heavy} if find_spec(n)])"
+    done = subprocess.run([core_python, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)])
+def test_every_help_works(core: Cli, arguments: list[str]) -> None:
+    result = core(*arguments)
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
+def test_a_plan_is_printed_and_names_the_extra_that_is_missing(core: Cli) -> None:
+    result = core("merge", "m.yaml", "--dry-run")
+    assert (result.exit_code, result.stderr) == (3, "")
+    assert "✓ merge_method: Linear, 2 models" in result.stdout
+    assert "✗ mergekit: The library mergekit is not installed." in result.stdout
+    assert "→ Run: pip install 'llmcourse[merge]'" in result.stdout
+
+
+def test_a_run_ends_before_it_makes_anything(core: Cli) -> None:
+    result = core("merge", "m.yaml", "-o", "out")
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert "fix: Run: pip install 'llmcourse[merge]'" in result.stderr
+    assert sorted(path.name for path in core.folder.iterdir()) == ["a", "b", "m.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "error"),
+    [
+        (["gone.yaml"], 2, "There is no file 'gone.yaml'."),
+        (["m.yaml", "dtyp=float16"], 2, "'dtyp' is not a known key."),
+        (["m.yaml", "--progress", "loud"], 2, "--progress 'loud' is not known."),
+        (["m.yaml", "dtype=bf16"], 4, "dtype 'bf16' is not known."),
+        (["m.yaml", "models.0.model=./gone"], 4, "There is no model folder './gone'."),
+        (["m.yaml", "models.0.model=org/a", "--dry-run"], 4, "org/a is not in the local cache"),
+        (["m.yaml", "--push", "me/x", "--dry-run"], 4, "nothing can be pushed"),
+    ],
+)
+def test_errors_are_sentences(core: Cli, arguments: list[str], code: int, error: str) -> None:
+    result = core("merge", *arguments, env={"HF_HUB_OFFLINE": "1"})
+    assert result.exit_code == code
+    assert error in result.stdout + result.stderr
+    assert "Traceback" not in result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda path: path.stem)
+def test_every_config_we_ship_is_planned(core: Cli, path: Path) -> None:
+    result = core(path.parent.name, path, "--dry-run", "--no-push", env={"HF_HUB_OFFLINE": "1"})
+    assert result.exit_code == 4
+    assert "is not in the local cache" in result.stdout
+    assert result.stderr == ""

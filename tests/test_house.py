@@ -1,0 +1,114 @@
+"""The rules of the house, so far as a machine can check them."""
+
+import re
+import subprocess
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from llmcourse.cli import COMMANDS
+from llmcourse.core.config import CommandConfig, load
+from llmcourse.core.errors import BY_NAME
+
+if TYPE_CHECKING:
+    # Modules satisfy the contracts of a command; mypy compares the signatures.
+    import llmcourse.merge.card
+    import llmcourse.merge.run
+    from llmcourse.core.command import CardModule
+    from llmcourse.core.isolated import Runner
+
+    runner: Runner = llmcourse.merge.run.run
+    writer: CardModule = llmcourse.merge.card
+
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted((ROOT / "src").rglob("*.py"))
+CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+
+
+def tracked_files() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    return [path for name in listed.stdout.splitlines() if (path := ROOT / name).is_file()]
+
+
+def command_of(config: Path) -> str:
+    return config.relative_to(ROOT / "configs").parts[0]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    "part", ["__init__.py", "config.py", "plan.py", "card.py", "run.py", "card.md.jinja"]
+)
+def test_a_command_is_a_package_of_the_same_parts(command: str, part: str) -> None:
+    assert (ROOT / "src" / "llmcourse" / command.replace("-", "_") / part).is_file()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_has_configs_tests_and_a_page(command: str) -> None:
+    assert list((ROOT / "configs" / command).glob("*.yaml"))
+    assert list((ROOT / "tests" / command.replace("-", "_")).glob("test_*.py"))
+    assert (ROOT / "docs" / "commands" / f"{command}.md").is_file()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_key_of_a_config_says_what_it_means(command: str) -> None:
+    model: type[CommandConfig] = import_module(f"llmcourse.{command.replace('-', '_')}.config").Config
+    assert [name for name, field in model.model_fields.items() if not field.description] == []
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_config_we_ship_is_one_we_read(path: Path) -> None:
+    command = command_of(path)
+    assert command in COMMANDS
+    config = load(import_module(f"llmcourse.{command.replace('-', '_')}.config").Config, str(path))
+    assert config.models()
+    assert getattr(config, "ignored_keys", []) == []
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_config_we_ship_says_how_to_run_it(path: Path) -> None:
+    header = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    assert any(line.startswith("# Run ") for line in header)
+    assert any(line.startswith("# Needs ") for line in header)
+
+
+def test_the_examples_in_the_help_name_configs_that_exist() -> None:
+    named = re.findall(
+        r"configs/\S+\.yaml", " ".join(" ".join(examples) for _, examples in COMMANDS.values())
+    )
+    assert named
+    assert [name for name in named if not (ROOT / name).is_file()] == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT / "src")))
+def test_a_file_fits_into_a_head(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    assert len(lines) <= 300
+    assert lines[0].startswith('"""')
+
+
+def test_no_module_is_a_drawer_for_anything() -> None:
+    drawers = {"utils", "util", "helpers", "misc", "common"}
+    assert [path for path in SOURCES if path.stem in drawers] == []
+
+
+def test_exit_codes_are_one_per_error() -> None:
+    codes = sorted(kind.exit_code for kind in BY_NAME.values())
+    assert codes == [2, 3, 4, 5, 6]
+
+
+def test_no_tracked_file_names_a_registry_or_a_place_of_this_machine() -> None:
+    # Written in pieces, so that this file is none of those it looks for.
+    traces = re.compile(
+        "|".join(["/opt/" + "wheels", "/opt/" + "pypi", "index-url" + r"[ =]", r"--extra-" + "index"])
+    )
+    texts = {path: path.read_bytes().decode("utf-8", "ignore") for path in tracked_files()}
+    assert [str(path) for path, text in texts.items() if traces.search(text)] == []
+    hosts = re.compile(r"https?://[\w.-]*(?:artifactory|nexus|jfrog|" + r"pypi|pythonhosted)[\w.-]*")
+    assert {hit for text in texts.values() for hit in hosts.findall(text)} <= {"https://" + "pypi.org"}
+
+
+@pytest.mark.parametrize("line", (ROOT / "constraints.txt").read_text().splitlines())
+def test_a_constraint_is_a_version_and_nothing_else(line: str) -> None:
+    assert re.fullmatch(r"[a-z0-9-]+==[\w.]+", line)
