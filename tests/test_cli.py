@@ -137,8 +137,8 @@ def test_every_problem_of_a_plan_is_printed_and_nothing_is_left_behind(llmcourse
 def test_an_output_that_the_file_system_refuses_ends_with_4(llmcourse: Cli, models: Path) -> None:
     result = llmcourse("merge", "m.yaml", "-o", "m.yaml/out")
     assert (result.exit_code, result.stdout) == (4, "")
-    assert "Not a directory" in last_lines(result)[0]
-    assert last_lines(result)[1] == "fix: Check the path and its permissions."
+    assert "m.yaml is no folder you may write to." in last_lines(result)[0]
+    assert last_lines(result)[1] == "fix: Choose a folder of yours with -o."
 
 
 def test_a_dry_run_prints_the_plan_and_makes_nothing(llmcourse: Cli, models: Path) -> None:

@@ -93,9 +93,9 @@ def _add_command(name: str, summary: str, examples: tuple[str, ...]) -> None:
         from llmcourse.core.planning import Request
 
         if push and no_push:
-            _usage("--push and --no-push exclude each other.", "Keep one of them.")
+            _usage(as_json, "--push and --no-push exclude each other.", "Keep one of them.")
         if progress not in ("auto", "plain", "json", "none"):
-            _usage(f"--progress {progress!r} is not known.", "Use auto, plain, json or none.")
+            _usage(as_json, f"--progress {progress!r} is not known.", "Use auto, plain, json or none.")
         if no_color:
             os.environ["NO_COLOR"] = "1"
         request = Request(
@@ -140,11 +140,11 @@ def _run(name: str, request: "Request", how: tuple[bool, bool, bool, str]) -> No
     sys.exit(code)
 
 
-def _usage(what: str, fix: str) -> NoReturn:
+def _usage(as_json: bool, what: str, fix: str) -> NoReturn:
     from llmcourse.core.console import Console
     from llmcourse.core.errors import ConfigError
 
-    Console().error(ConfigError(what, fix))
+    Console(is_json=as_json).error(ConfigError(what, fix))
     sys.exit(ConfigError.exit_code)
 
 

@@ -142,7 +142,7 @@ def test_a_bug_is_one_sentence_and_with_v_a_traceback(capsys: Capture) -> None:
 
 def test_a_result_is_said_for_people(capsys: Capture) -> None:
     Console().result(ARTIFACT)
-    assert capsys.readouterr().out == "merge: /out/merged (1 files, 2.0 MB; made in 1 min 01 s)\n"
+    assert capsys.readouterr().out == "merge: /out/merged (1 file, 2.0 MB; made in 1 min 01 s)\n"
 
 
 def test_a_quiet_result_is_the_reference_alone(capsys: Capture) -> None:

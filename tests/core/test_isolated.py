@@ -20,6 +20,7 @@ from llmcourse.core.progress import Advanced, Event, Finished, Note, Started
 Messages = Generator[Event | OutputFile, None, None]
 Run = Callable[[str], Messages]
 
+LOADING = (Started("load libraries"), Finished("load libraries"))
 RUNNER = """
 import os, signal, sys, time
 from llmcourse.core.artifact import OutputFile
@@ -52,7 +53,7 @@ def run(tmp_path: Path, job: Job, monkeypatch: pytest.MonkeyPatch) -> Run:
         with (tmp_path / "run.log").open("ab") as log:
             worker = Worker("tiny_runner", log, is_verbose=False)
             try:
-                yield from worker.run(job)
+                yield from (message for message in worker.run(job) if message not in LOADING)
             finally:
                 worker.stop()
 
@@ -103,6 +104,7 @@ def test_an_error_of_ours_arrives_as_itself(run: Run) -> None:
         ("os.kill(os.getpid(), signal.SIGKILL)", "The system killed the run; most likely memory ran out."),
         ("os.abort()", "The run ended with SIGABRT."),
         ("sys.exit(3)", "The run ended with exit code 3."),
+        ("sys.exit(0)", "The run ended with exit code 0."),
         ("os._exit(7)", "The run ended with exit code 7."),
         ("1 / 0", "The run ended with exit code 1."),
     ],
@@ -112,6 +114,19 @@ def test_a_child_that_ends_without_a_word_is_explained(run: Run, body: str, what
         list(run(f"{body}\nyield"))
     assert caught.value.what == what
     assert caught.value.fix
+
+
+def test_a_child_that_died_while_loading_is_no_success(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", with_path(tmp_path))
+    (tmp_path / "broken_runner.py").write_text("raise ImportError('torch is broken')")
+    with (tmp_path / "run.log").open("ab") as log:
+        worker = Worker("broken_runner", log, is_verbose=False)
+        time.sleep(1)
+        with pytest.raises(LibraryError):
+            list(worker.run(Job({"x": "y" * 200_000}, {}, {}, tmp_path, tmp_path)))
+        worker.stop()
 
 
 def test_files_finished_before_the_end_arrive(run: Run) -> None:
@@ -169,7 +184,8 @@ folder = Path(sys.argv[1])
 job = Job({}, {}, {}, folder / "files", folder / "scratch")
 with (folder / "log").open("wb") as log:
     for message in Worker("tiny_runner", log, False).run(job):
-        print(message.text, flush=True)
+        if hasattr(message, "text"):
+            print(message.text, flush=True)
 """
 
 

@@ -225,3 +225,35 @@ def test_a_wrapper_that_names_no_file_is_refused(tmp_path: Path) -> None:
 )
 def test_shard_sizes_are_written_as_mergekit_writes_them(tmp_path: Path, value: str, size: int) -> None:
     assert read(tmp_path, SLERP, f"options.out_shard_size={value}").options.out_shard_size == size
+
+
+def test_an_empty_list_of_documents_is_refused(tmp_path: Path) -> None:
+    assert "no document" in refusal(tmp_path, "merge: []\n").what
+
+
+@pytest.mark.parametrize("key", ["source", "ignored_keys"])
+def test_what_is_filled_when_reading_is_no_key_of_the_yaml(key: str, tmp_path: Path) -> None:
+    error = refusal(tmp_path, f"merge: {{merge_method: linear, models: [{{model: a/b}}]}}\n{key}: hello\n")
+    assert key in error.what and key not in error.fix
+
+
+def test_wrapper_keys_beside_mergekits_mean_what_they_say(tmp_path: Path) -> None:
+    config = read(tmp_path, SLERP + "hub: {repo: me/merged}\noptions: {random_seed: 7}\n")
+    assert config.hub is not None and config.hub.repo == "me/merged"
+    assert config.options.random_seed == 7
+    assert not config.ignored_keys
+
+
+def test_a_token_takes_its_embedding_from_a_model_a_token_or_nothing(tmp_path: Path) -> None:
+    tokens = "{<a>: {source: org/x}, <b>: {source: {kind: model_token, model: org/y, token: <q>}}, "
+    config = read(
+        tmp_path,
+        SLERP + f"tokenizer: {{source: union, tokens: {tokens} <c>: {{source: {{kind: zero}}}}}}}}\n",
+    )
+    assert {"org/x", "org/y"} <= set(config.models())
+
+
+@pytest.mark.parametrize("source", ["''", "{kind: model_token}", "{kind: bogus}"])
+def test_a_token_source_that_means_nothing_is_refused_with_its_place(source: str, tmp_path: Path) -> None:
+    error = refusal(tmp_path, SLERP + f"tokenizer: {{tokens: {{<a>: {{source: {source}}}}}}}\n")
+    assert error.where is not None and "m.yaml:13" in error.where

@@ -17,7 +17,7 @@ from llmcourse.core.extras import library_version
 from llmcourse.merge import recipe
 from llmcourse.merge.methods import MERGEKIT_VERSION, METHODS
 from llmcourse.merge.options import MergeOptions
-from llmcourse.merge.recipe_checks import _CHAT_TEMPLATES, DTYPES
+from llmcourse.merge.recipe_checks import CHAT_TEMPLATES, DTYPES
 
 Told = dict[str, Any]
 
@@ -117,7 +117,7 @@ def test_dtypes_are_those_that_mergekit_knows(told: Told) -> None:
 
 
 def test_chat_templates_are_those_that_mergekit_has(told: Told) -> None:
-    assert sorted(_CHAT_TEMPLATES) == sorted([*told["templates"], "auto"])
+    assert sorted(CHAT_TEMPLATES) == sorted([*told["templates"], "auto"])
 
 
 SCHEMAS: dict[str, type[BaseModel]] = {

@@ -45,7 +45,7 @@ def test_a_sound_recipe_has_nothing_against_it() -> None:
         ),
         (
             A_AND_B + "merge_method: passthrough",
-            "models: passthrough takes 1 models, and here are 2. "
+            "models: passthrough takes 1 model, and here are 2. "
             "Correct the list of models, or choose another merge_method.",
         ),
         (
@@ -83,7 +83,7 @@ def test_a_sound_recipe_has_nothing_against_it() -> None:
         ),
         (
             weighted("della", "parameters: {density: 0.9, epsilon: 0.2}"),
-            "parameters: della needs density ± epsilon inside 0 to 1; org/a has 0.9 ± 0.2. "
+            "parameters: della needs density ± epsilon inside 0 to 1; org/b has 0.9 ± 0.2. "
             "Lower epsilon, or move density to the middle.",
         ),
         (
@@ -112,7 +112,7 @@ def test_what_mergekit_would_refuse_late_is_refused_at_once(text: str, message: 
     [
         (
             weighted("ties", "parameters: {density: 1.5}"),
-            "parameters: The density 1.5 of org/a is outside 0 to 1; mergekit takes it as 1.",
+            "parameters: The density 1.5 of org/b is outside 0 to 1; mergekit takes it as 1.",
         ),
         (
             weighted("ties", "parameters: {colour: 1}"),
@@ -126,7 +126,7 @@ def test_what_mergekit_would_refuse_late_is_refused_at_once(text: str, message: 
         ),
         (
             weighted("ties") + "options: {trust_remote_code: true}",
-            "config: mergekit does not know the key options (m.yaml:5:1) and ignores it.",
+            "trust_remote_code: Code that the models bring will run on this machine.",
         ),
     ],
 )

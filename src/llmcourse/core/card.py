@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from llmcourse.core import licences
 
-_REPO_ID = re.compile(r"^[\w.-]+/[\w.-]+$")
+_REPO_ID = re.compile(r"[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*", re.ASCII)
 
 
 class CardMetadata(BaseModel):
@@ -35,7 +35,7 @@ class CardMetadata(BaseModel):
     @field_validator("base_model")
     @classmethod
     def _only_repository_ids(cls, value: list[str]) -> list[str]:
-        wrong = [name for name in value if not _REPO_ID.match(name)]
+        wrong = [name for name in value if not _REPO_ID.fullmatch(name)]
         if wrong:
             raise ValueError(f"{wrong[0]!r} is no Hub id; the Hub refuses such a card")
         return list(dict.fromkeys(value))

@@ -1,5 +1,6 @@
 """The checks that every plan gets: libraries, output folder, disk, memory, push target."""
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING
 from llmcourse.core import extras
 from llmcourse.core.console import human_bytes
 from llmcourse.core.errors import LlmcourseError
-from llmcourse.core.machine import Machine, free_disk_bytes, same_disk
+from llmcourse.core.machine import Machine, existing_parent, free_disk_bytes, same_disk
 from llmcourse.core.plan import Check, Estimate, fail, failure, ok, warn
 from llmcourse.core.workspace import read_artifact
 
@@ -28,6 +29,9 @@ def output_check(output: Path, fingerprint: str, force: bool) -> Check:
     """A new folder, an empty one, or an older result of ours with --force; nothing else is touched."""
     if output.is_symlink() or output.is_file():
         return fail("output", f"{output} is a file or a link.", "Choose a new folder with -o.")
+    parent = existing_parent(output)
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        return fail("output", f"{parent} is no folder you may write to.", "Choose a folder of yours with -o.")
     if not output.exists() or not any(output.iterdir()):
         return ok("output", str(output))
     present = read_artifact(output)

@@ -59,6 +59,11 @@ class CommandConfig(Strict):
         """Where in the arranged document the override `a.b=…` goes."""
         return location
 
+    @classmethod
+    def shown_location(cls, location: Location) -> Location:
+        """A location of the arranged document as the user knows it."""
+        return location
+
 
 Config = TypeVar("Config", bound=CommandConfig)
 
@@ -101,7 +106,9 @@ def _apply_override(document: Document, override: str, model: type[CommandConfig
             "Quote it for YAML too, as in key='\"a: b\"'.",
             override,
         ) from None
-    asked: Location = tuple(int(part) if part.isdigit() else part for part in key.split("."))
+    asked: Location = tuple(
+        int(part) if part.isascii() and part.isdigit() else part for part in key.split(".")
+    )
     location = model.override_location(asked)
     _set(document.data, location, value, override)
     document.marks[location] = f"override {override}"
@@ -115,7 +122,7 @@ def _set(data: Any, location: Location, value: Any, override: str) -> None:
             if not isinstance(part, int) or part >= len(data):
                 raise ConfigError(
                     f"{override!r} points to item {part!r} of a list of {len(data)}.",
-                    f"Use a number from 0 to {len(data) - 1}.",
+                    f"Use a number from 0 to {len(data) - 1}." if data else "Write the list itself.",
                     override,
                 )
         elif not isinstance(data, dict):
@@ -125,17 +132,19 @@ def _set(data: Any, location: Location, value: Any, override: str) -> None:
         if last:
             data[part] = value
         else:
-            data = data[part] if isinstance(data, list) else data.setdefault(part, {})
+            if isinstance(data, dict) and data.get(part) is None:
+                data[part] = {}
+            data = data[part]
 
 
-def _problems(error: ValidationError, document: Document, model: type[BaseModel]) -> LlmcourseError:
+def _problems(error: ValidationError, document: Document, model: type[CommandConfig]) -> LlmcourseError:
     errors = [_problem(dict(item), document, model) for item in error.errors(include_url=False)]
     return errors[0] if len(errors) == 1 else Problems(errors)
 
 
-def _problem(item: Mapping[str, Any], document: Document, model: type[BaseModel]) -> ConfigError:
+def _problem(item: Mapping[str, Any], document: Document, model: type[CommandConfig]) -> ConfigError:
     location = _real_location(item["loc"], document.data)
-    dotted = ".".join(map(str, location)) or "the config"
+    dotted = ".".join(map(str, model.shown_location(location))) or "the config"
     where = document.where(location)
     if item["type"] == "extra_forbidden":
         known = sorted(_keys_at(model, item["loc"][:-1]))
@@ -185,7 +194,7 @@ def _keys_at(annotation: Any, location: Sequence[str | int]) -> set[str]:
     if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
         return set()
     if not location:
-        return set(annotation.model_fields)
+        return {name for name, info in annotation.model_fields.items() if not info.exclude}
     if location[0] in annotation.model_fields:
         return _keys_at(annotation.model_fields[str(location[0])].annotation, location[1:])
     # The part names a member of a union, not a key.

@@ -205,7 +205,8 @@ def _estimate_rows(plan: Plan) -> list[tuple[str, str]]:
 def _result_lines(artifact: Artifact) -> list[str]:
     size = human_bytes(sum(file.size for file in artifact.files))
     state = "was made already" if artifact.cached else f"made in {human_seconds(_total(artifact))}"
-    lines = [f"{artifact.command}: {artifact.path} ({len(artifact.files)} files, {size}; {state})"]
+    count = "1 file" if len(artifact.files) == 1 else f"{len(artifact.files)} files"
+    lines = [f"{artifact.command}: {artifact.path} ({count}, {size}; {state})"]
     if artifact.hub:
         lines.append(f"published: {artifact.hub.url} (commit {artifact.hub.commit[:12]})")
     return lines
@@ -218,14 +219,14 @@ def _total(artifact: Artifact) -> float:
 def human_bytes(value: int) -> str:
     amount = float(value)
     for unit in ("B", "kB", "MB", "GB"):
-        if amount < 1000:
+        if round(amount, 1) < 1000:
             return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
         amount /= 1000
     return f"{amount:.2f} TB"
 
 
 def human_seconds(value: float) -> str:
-    if value < 60:
+    if round(value, 1) < 60:
         return f"{value:.1f} s"
     minutes, seconds = divmod(round(value), 60)
     return f"{minutes} min {seconds:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
@@ -248,7 +249,11 @@ def _rich(stream: IO[str]) -> "RichConsole":
     """rich decides on colour by the stream, NO_COLOR, FORCE_COLOR and TERM."""
     from rich.console import Console as RichConsole
 
-    return RichConsole(file=stream, highlight=False)
+    class Terminal(RichConsole):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # rich would end the program with 1; a closed pipe is no failure
+
+    return Terminal(file=stream, highlight=False)
 
 
 def _write(stream: IO[str], text: str) -> None:

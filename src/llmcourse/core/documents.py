@@ -78,22 +78,23 @@ def parse(text: str, name: str) -> list[Document]:
     Raises:
         ConfigError: not YAML, a key written twice, or aliases that expand without end.
     """
-    loader = yaml.SafeLoader(text)
     documents = []
+    checked: set[int] = set()
     try:
+        loader = yaml.SafeLoader(text)
         while loader.check_node():
             node = loader.get_node()
             if node is None:
                 continue
             _refuse_bombs(node, name)
-            marks = dict(_marks(loader, node, (), name))
+            marks = dict(_marks(loader, node, (), name, checked))
             documents.append(Document(loader.construct_document(node), marks, text))
     except yaml.MarkedYAMLError as error:
         raise _yaml_error(error, name) from None
+    except RecursionError:
+        raise ConfigError(f"{name} nests too deeply.", "Write it flatter.", where=name) from None
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{name} is not YAML: {error}.", "Correct the file.", where=name) from None
-    finally:
-        loader.dispose()
     documents = [document for document in documents if document.data is not None]
     if not documents:
         raise ConfigError(f"{name} is empty.", "Write a config; see configs/ for examples.", where=name)
@@ -137,21 +138,27 @@ def _refuse_bombs(node: yaml.Node, name: str) -> None:
 
 
 def _marks(
-    loader: yaml.SafeLoader, node: yaml.Node, location: Location, name: str
+    loader: yaml.SafeLoader, node: yaml.Node, location: Location, name: str, checked: set[int]
 ) -> Iterator[tuple[Location, str]]:
-    """The place of every value; a mapping's value is shown at its key, where a typo would be."""
+    """The place of every value; a mapping's value is shown at its key, where a typo would be.
+
+    `checked` are mappings seen already: flattening adds the keys of `<<` to the node itself, and an
+    alias meets the same node again.
+    """
     if location == ():
         yield location, f"{name}:{node.start_mark.line + 1}:{node.start_mark.column + 1}"
     if isinstance(node, yaml.SequenceNode):
         for index, child in enumerate(node.value):
             yield (*location, index), _place(name, child)
-            yield from _marks(loader, child, (*location, index), name)
+            yield from _marks(loader, child, (*location, index), name, checked)
     elif isinstance(node, yaml.MappingNode):
-        _refuse_duplicates(node, name)
+        if id(node) not in checked:
+            checked.add(id(node))
+            _refuse_duplicates(node, name)
         loader.flatten_mapping(node)
         for key, child in node.value:
             yield (*location, str(key.value)), _place(name, key)
-            yield from _marks(loader, child, (*location, str(key.value)), name)
+            yield from _marks(loader, child, (*location, str(key.value)), name, checked)
 
 
 def _place(name: str, node: yaml.Node) -> str:

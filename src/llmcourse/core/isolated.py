@@ -82,21 +82,26 @@ class Worker:
         Raises:
             LlmcourseError: what the adapter raised, or LibraryError if the child ended without a word.
         """
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(_job_to_json(job)).encode() + b"\n")
-        self._process.stdin.flush()
         yield Started(_LOADING)
+        self._send(job)
         for line in self._events:
             message = json.loads(line)
+            if "end" in message:
+                return
             if "error" in message:
-                raise BY_NAME[message["type"]](**message["error"])
+                raise BY_NAME.get(message["type"], LlmcourseError)(**message["error"])
             if "file" in message:
                 yield OutputFile(**message["file"])
             else:
                 yield event_from_json(message)
-        code = self._process.wait()
-        if code != 0:
-            raise self._died(code)
+        raise self._died(self._process.wait())
+
+    def _send(self, job: Job) -> None:
+        assert self._process.stdin is not None
+        # A child that died while it was loading has closed the pipe; its end is reported by `run`.
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(_job_to_json(job)).encode() + b"\n")
+            self._process.stdin.flush()
 
     def _died(self, code: int) -> LlmcourseError:
         if code == -signal.SIGKILL:
@@ -157,6 +162,7 @@ def _child(module: str, pipe: int) -> int:
                 send({"type": type(error).__name__,
                       "error": {"what": error.what, "fix": error.fix, "where": error.where}})  # fmt: skip
                 return 0
+        send({"end": True})
     return 0
 
 

@@ -32,6 +32,7 @@ _NON_COMMERCIAL = (
 )  # fmt: skip
 _GROUPS = (_PERMISSIVE, _COPYLEFT, _USE_RESTRICTED, _NON_COMMERCIAL)
 _RANK = {name: (group, index) for group, names in enumerate(_GROUPS) for index, name in enumerate(names)}
+_FAMILIES = ("gpl", "cc-by-nc", "cc-by-sa", "mpl", "epl", "eupl")
 KNOWN = frozenset(_RANK) | {"other", "unknown"}
 
 
@@ -67,8 +68,9 @@ def combine(licences: Mapping[str, str | None]) -> Licence:
 
 
 def _family(name: str) -> str:
-    """Versions of one licence do not conflict; the newest wins."""
-    return name.rstrip("0123456789.").rstrip("-")
+    """Licences that can be combined under the strictest of them share a family."""
+    root = name.removeprefix("l").removeprefix("a")
+    return next((prefix for prefix in _FAMILIES if root.startswith(prefix)), name)
 
 
 def _listed(models: list[str]) -> str:

@@ -43,14 +43,15 @@ def this_machine() -> Machine:
 
 def free_disk_bytes(path: Path) -> int:
     """Free space for this user on the file system that `path` is, or will be, on."""
-    return shutil.disk_usage(_existing_parent(path)).free
+    return shutil.disk_usage(existing_parent(path)).free
 
 
 def same_disk(first: Path, second: Path) -> bool:
-    return _existing_parent(first).stat().st_dev == _existing_parent(second).stat().st_dev
+    return existing_parent(first).stat().st_dev == existing_parent(second).stat().st_dev
 
 
-def _existing_parent(path: Path) -> Path:
+def existing_parent(path: Path) -> Path:
+    """The path itself, or the nearest thing above it that exists."""
     path = path.absolute()
     while not path.exists():
         path = path.parent

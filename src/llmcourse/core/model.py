@@ -21,6 +21,7 @@ from llmcourse.core.errors import PlanError
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 _MAX_HEADER_BYTES = 100_000_000  # the safetensors library refuses longer ones
+_CARD_HEAD = re.compile(r"\A\s*---[ \t]*\r?\n(.*?)^---[ \t]*$", re.DOTALL | re.MULTILINE)
 _CACHE_PATH = re.compile(r"models--([^/\\]+)--([^/\\]+)[/\\]snapshots[/\\]([0-9a-f]{40})$")
 
 
@@ -186,8 +187,9 @@ def _json(ref: ModelRef, files: ModelFiles, name: str) -> dict[str, Any]:
 def _weight_files(ref: ModelRef, files: ModelFiles, candidates: tuple[str, ...]) -> tuple[str, ...]:
     for name in candidates:
         if f"{name}.index.json" in files.sizes:
-            shards = _json(ref, files, f"{name}.index.json").get("weight_map", {})
-            return _checked_shards(ref, files, sorted({str(shard) for shard in shards.values()}))
+            shards = _json(ref, files, f"{name}.index.json").get("weight_map")
+            names = {str(shard) for shard in shards.values()} if isinstance(shards, dict) else set()
+            return _checked_shards(ref, files, sorted(names))
         if name in files.sizes:
             return (name,)
     raise PlanError(
@@ -198,10 +200,12 @@ def _weight_files(ref: ModelRef, files: ModelFiles, candidates: tuple[str, ...])
 
 
 def _checked_shards(ref: ModelRef, files: ModelFiles, shards: list[str]) -> tuple[str, ...]:
+    if not shards:
+        raise PlanError(f"The shard index of {ref} names no files.", "Download the model again.", str(ref))
     outside = [shard for shard in shards if Path(shard).name != shard or "\\" in shard]
-    if outside or not shards:
+    if outside:
         raise PlanError(
-            f"The shard index of {ref} names {outside[:1] or 'nothing'}, outside its own folder.",
+            f"The shard index of {ref} names {outside[0]!r}, outside its own folder.",
             "Do not use this model; its index is damaged or hostile.",
             where=str(ref),
         )
@@ -223,7 +227,7 @@ def _tensors(ref: ModelRef, files: ModelFiles, weight_files: tuple[str, ...]) ->
             for key, entry in header.items():
                 start, end = entry["data_offsets"]
                 tensors[key] = Tensor(tuple(entry["shape"]), entry["dtype"], end - start, name)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise PlanError(
                 f"{name} of {ref} is not a whole safetensors file ({error}).",
                 "Download or write it again.",
@@ -245,6 +249,8 @@ def safetensors_header(files: ModelFiles, name: str) -> dict[str, Any]:
     if size < 8 or length > min(size - 8, _MAX_HEADER_BYTES):
         raise ValueError("its header is longer than the file")
     header: dict[str, Any] = json.loads(files.span(name, 8, length))
+    if not isinstance(header, dict):
+        raise ValueError("its header is no JSON object")
     header.pop("__metadata__", None)
     expected = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
     if expected != size:
@@ -253,17 +259,22 @@ def safetensors_header(files: ModelFiles, name: str) -> dict[str, Any]:
 
 
 def _card(files: ModelFiles) -> dict[str, Any]:
-    return card_metadata(files.text("README.md")) if "README.md" in files.sizes else {}
+    if "README.md" not in files.sizes:
+        return {}
+    try:
+        return card_metadata(files.text("README.md"))
+    except UnicodeDecodeError:
+        return {}
 
 
 def card_metadata(text: str) -> dict[str, Any]:
     """The YAML head of a model card; an absent or unreadable head tells nothing and is empty."""
-    parts = text.split("---", 2)
-    if len(parts) < 3 or parts[0].strip():
+    found = _CARD_HEAD.match(text)
+    if found is None:
         return {}
     try:
-        head = yaml.safe_load(parts[1])
-    except yaml.YAMLError:
+        head = yaml.safe_load(found[1])
+    except (yaml.YAMLError, ValueError):  # ValueError: a date that no calendar has
         return {}
     return head if isinstance(head, dict) else {}
 
@@ -276,8 +287,8 @@ def _local_origin(folder: Path) -> Origin:
     manifest = folder / MANIFEST_NAME
     if manifest.is_file():
         try:
-            hub = json.loads(manifest.read_text(encoding="utf-8")).get("hub")
-        except (ValueError, AttributeError):
-            return Origin()
-        return Origin(hub_id=hub["repo"] if hub else None)
+            repo = json.loads(manifest.read_text(encoding="utf-8"))["hub"]["repo"]
+        except (ValueError, KeyError, TypeError):
+            return Origin()  # not pushed, or not ours
+        return Origin(hub_id=repo if isinstance(repo, str) else None)
     return Origin()

@@ -11,13 +11,16 @@ from typing import Any, ClassVar, Literal
 import yaml
 from pydantic import Field, model_validator
 
-from llmcourse.core.config import CommandConfig, Strict
+from llmcourse.core.config import CommandConfig, Strict, unknown_key
 from llmcourse.core.documents import Document, Location, parse, read_documents
 from llmcourse.core.errors import ConfigError
 from llmcourse.core.model import ModelRef
 from llmcourse.merge.options import MergeOptions
 from llmcourse.merge.recipe import Moe, Recipe, Reference, Stage, kind_of
 from llmcourse.merge.unknown_keys import drop_ignored
+
+# Fields of Config that are no keys of the YAML.
+_FILLED_WHEN_READ = frozenset({"source", "ignored_keys"})
 
 Profile = Literal["cpu", "cpu-high-ram", "gpu"]
 
@@ -48,16 +51,25 @@ class Config(CommandConfig):
     def arrange(cls, documents: Sequence[Document], folder: Path) -> Document:
         """A mergekit file becomes the wrapper's `merge:`; a path there is read, relative to the config."""
         first = documents[0]
-        if len(documents) == 1 and isinstance(first.data, dict) and "merge" in first.data:
-            return _wrapped(first, folder)
-        return _with_stages(Document({}, {(): first.marks[()]}), documents)
+        wrapper = Document({}, {(): first.marks[()]})
+        if len(documents) == 1 and isinstance(first.data, dict):
+            wrapper = _lifted(first, set(cls.model_fields) - _FILLED_WHEN_READ)
+            if "merge" in wrapper.data:
+                return _wrapped(wrapper, folder)
+        return _with_stages(wrapper, documents)
 
     @classmethod
     def override_location(cls, location: Location) -> Location:
         """`hub.private=…` goes to the wrapper, `dtype=…` to the (first) mergekit document."""
         if location[0] == "merge" and len(location) > 1 and not isinstance(location[1], int):
             return ("merge", 0, *location[1:])
-        return location if location[0] in cls.model_fields else ("merge", 0, *location)
+        ours = set(cls.model_fields) - _FILLED_WHEN_READ
+        return location if location[0] in ours else ("merge", 0, *location)
+
+    @classmethod
+    def shown_location(cls, location: Location) -> Location:
+        """Inside a mergekit document, places are named as in a file of its own."""
+        return location[2:] if location[:1] == ("merge",) else location
 
     @model_validator(mode="after")
     def _stages_have_names(self) -> "Config":
@@ -100,10 +112,23 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if not isinstance(value, dict):
         return value
-    if isinstance(value.get("model"), str) and "kind" not in value:
+    if isinstance(value.get("model"), str):
         reference = Reference.model_validate(value)
         return value if reference.override_architecture else str(reference)
     return {key: item if key == "parameters" else _plain(item) for key, item in value.items()}
+
+
+def _lifted(document: Document, ours: set[str]) -> Document:
+    """Take the wrapper's keys out of a document: `hub:` beside mergekit's own keys means what it says."""
+    lifted = {key: document.data[key] for key in ours if key in document.data}
+    if "merge" in document.data:
+        lifted = dict(document.data)  # then everything is the wrapper's, and unknown keys are errors
+        for key in _FILLED_WHEN_READ & lifted.keys():
+            raise unknown_key(key, sorted(ours), document.where((key,)))
+    for key in lifted:
+        del document.data[key]
+    marks = {place: mark for place, mark in document.marks.items() if place == () or place[0] in lifted}
+    return Document(lifted, marks)
 
 
 def _wrapped(document: Document, folder: Path) -> Document:
@@ -111,6 +136,8 @@ def _wrapped(document: Document, folder: Path) -> Document:
     if isinstance(value, str):
         return _with_stages(document, read_documents(str(folder / Path(value).expanduser())))
     items = value if isinstance(value, list) else [value]
+    if not items:
+        raise ConfigError("merge holds no document.", "See configs/merge/.", document.where(("merge",)))
     stages = []
     for index, item in enumerate(items):
         prefix: Location = ("merge", index) if isinstance(value, list) else ("merge",)

@@ -30,7 +30,8 @@ def facts_of(reference: Reference, models: Models) -> ModelFacts:
 
 
 def layer_count(facts: ModelFacts) -> int:
-    config = facts.config.get("text_config", facts.config)
+    inner = facts.config.get("text_config")
+    config = inner if isinstance(inner, dict) else facts.config
     for key in LAYER_KEYS:
         if isinstance(config.get(key), int):
             return int(config[key])

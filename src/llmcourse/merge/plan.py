@@ -16,7 +16,7 @@ from llmcourse.merge.parents import parent_licences
 from llmcourse.merge.recipe import Moe, Recipe
 from llmcourse.merge.recipe_checks import moe_checks, recipe_checks
 
-LIBRARIES = ("mergekit", "torch", "transformers")
+LIBRARIES: tuple[str, ...] = ("mergekit", "torch", "transformers")
 
 # Python with torch, transformers and mergekit loaded (measured: 0.5 GB of anonymous memory).
 _LOADED_BYTES = 600_000_000
@@ -96,7 +96,10 @@ def _stage_checks(
         needed = (*stage.references(), *stage.tokenizer_references())
         if not all(part in models for reference in needed for part in reference.parts):
             continue  # said above, or by the stage before
-        yield from _adapter_checks(stage, models)
+        adapters = list(_adapter_checks(stage, models))
+        yield from adapters
+        if adapters:
+            continue  # an adapter has neither layers nor an architecture to compare
         if isinstance(stage, Recipe):
             found = list(recipe_model_checks(stage, models, options))
         else:
@@ -132,6 +135,8 @@ def _licence_checks(config: Config, facts: Facts) -> Iterator[Check]:
                 f"{config.card.license!r} is no licence the Hub knows.",
                 "Use one of its ids, or other.",
             )
+        return
+    if any(isinstance(found, LlmcourseError) for found in facts.models.values()):
         return
     licence = licences.combine(parent_licences(config, facts))
     if licence.warning:

@@ -81,19 +81,44 @@ class OutputModule(Strict):
         return self
 
 
+class ModelToken(Strict):
+    """Another token's embedding, of any model."""
+
+    kind: Literal["model_token"]
+    model: Reference
+    token_id: int | None = None
+    token: str | None = None
+
+
+class ZeroEmbedding(Strict):
+    kind: Literal["zero"]
+
+
+def _source_kind(value: Any) -> str:
+    kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+    return "reference" if kind is None else str(kind)
+
+
+EmbeddingSource = Annotated[
+    Annotated[ModelToken, Tag("model_token")]
+    | Annotated[ZeroEmbedding, Tag("zero")]
+    | Annotated[Reference, Tag("reference")],
+    Discriminator(_source_kind),
+]
+
+
 class TokenSource(Strict):
     """Where the embedding of one token comes from."""
 
-    source: Any = None
+    source: EmbeddingSource | None = None
     force: bool = False
 
     def reference(self) -> Reference | None:
-        value = self.source
-        if isinstance(value, dict) and value.get("kind") == "model_token":
-            return Reference.model_validate(value.get("model"))
-        if isinstance(value, str):
-            return Reference.model_validate(value)
-        return None
+        return (
+            self.source.model
+            if isinstance(self.source, ModelToken)
+            else (self.source if isinstance(self.source, Reference) else None)
+        )
 
 
 class Tokenizer(Strict):

@@ -17,7 +17,7 @@ from llmcourse.merge.recipe import Moe, OutputModule, Parameters, Recipe, Refere
 
 DTYPES = ("bfloat16", "float16", "float32", "float64")
 # mergekit 0.1.5, _data/chat_templates.
-_CHAT_TEMPLATES = ("auto", "alpaca", "chatml", "exaone", "llama3", "mistral")
+CHAT_TEMPLATES = ("auto", "alpaca", "chatml", "exaone", "llama3", "mistral")
 _TYPO = 0.75
 
 
@@ -82,8 +82,8 @@ def _spelling(recipe: Recipe) -> Iterator[Check]:
         if value is not None and value.removeprefix("torch.") not in DTYPES:
             yield _choice(key, value, DTYPES)
     template = recipe.chat_template
-    if template and template not in _CHAT_TEMPLATES and ("{" not in template or len(template) < 20):
-        yield _choice("chat_template", template, _CHAT_TEMPLATES, " or a Jinja template")
+    if template and template not in CHAT_TEMPLATES and ("{" not in template or len(template) < 20):
+        yield _choice("chat_template", template, CHAT_TEMPLATES, " or a Jinja template")
 
 
 def _choice(key: str, value: str, choices: Sequence[str], more: str = "") -> Check:
@@ -104,19 +104,21 @@ def _input_checks(name: str, method: Method, group: Group) -> Iterator[Check]:
             "Add it as a source there.",
         )
     count, others = len(group.models), len([model for model in group.models if model != base])
-    for least, most, number, what in (
-        (method.min_inputs, method.max_inputs, count, "models"),
-        (method.min_non_base, method.max_non_base, others, "models beside the base"),
+    for least, most, number, kind in (
+        (method.min_inputs, method.max_inputs, count, ""),
+        (method.min_non_base, method.max_non_base, others, " beside the base"),
     ):
-        if (least is not None and number < least) or (most is not None and number > most):
-            takes = (
-                str(least) if least == most else f"at least {least}" if most is None else f"at most {most}"
-            )
-            yield fail(
-                group.label,
-                f"{name} takes {takes} {what}, and here are {number}.",
-                "Correct the list of models, or choose another merge_method.",
-            )
+        is_short = least is not None and number < least
+        if not is_short and (most is None or number <= most):
+            continue
+        limit = least if is_short else most
+        bound = "" if least == most else "at least " if is_short else "at most "
+        noun = "model" if limit == 1 else "models"
+        yield fail(
+            group.label,
+            f"{name} takes {bound}{limit} {noun}{kind}, and here are {number}.",
+            "Correct the list of models, or choose another merge_method.",
+        )
 
 
 def _parameter_checks(name: str, method: Method, group: Group) -> Iterator[Check]:
@@ -155,7 +157,8 @@ def _required_parameter(name: str, key: str, parameter: Parameter, group: Group)
         is_base_spared = parameter.scope == "non_base"
         owners = [model for model in group.models if not (is_base_spared and model == group.base)]
     for owner in owners:
-        values = [settings[key] for settings in group.settings(owner) if key in settings]
+        # mergekit takes an empty list for none.
+        values = [settings[key] for settings in group.settings(owner) if settings.get(key) not in (None, [])]
         who = f" for {owner}" if owner else ""
         if not values:
             yield fail(
@@ -176,7 +179,7 @@ def _sense_checks(name: str, method: Method, group: Group) -> Iterator[Check]:
         if all(isinstance(weight, int | float) for weight in weights) and sum(weights) == 0:
             yield fail("parameters", "The weights sum to zero, and normalize divides by that.",
                        "Change a weight, or set normalize: false.")  # fmt: skip
-    for model in group.models:
+    for model in (model for model in group.models if model != group.base):
         density = _constant(group, model, "density", None) if "density" in method.parameters else None
         if isinstance(density, int | float) and not 0 <= density <= 1:
             yield warn("parameters", f"The density {density} of {model} is outside 0 to 1; mergekit takes it "

@@ -62,23 +62,14 @@ class Resolver:
         """A model's folder: an input, or the result of an earlier stage."""
         return self._inputs.get(text) or str(self._scratch / "stages" / text)
 
-    def _resolved(self, value: Any, key: str = "") -> Any:
+    def _resolved(self, value: Any) -> Any:
         if isinstance(value, list):
             return [self._resolved(item) for item in value]
         if not isinstance(value, dict):
-            # A token's embedding source may be written as plain text.
-            return self._reference(Reference.model_validate(value)) if self._is_source(key, value) else value
-        if "kind" in value and isinstance(value.get("model"), str):
-            return value | {"model": self._reference(Reference.model_validate(value["model"]))}
+            return value
         if isinstance(value.get("model"), str):
             return self._reference(Reference.model_validate(value))
-        return {
-            name: item if name == "parameters" else self._resolved(item, name) for name, item in value.items()
-        }
-
-    @staticmethod
-    def _is_source(key: str, value: Any) -> bool:
-        return key == "source" and isinstance(value, str) and value not in ("union", "base")
+        return {key: item if key == "parameters" else self._resolved(item) for key, item in value.items()}
 
     def _reference(self, reference: Reference) -> dict[str, Any]:
         folder = self._folder(reference.model)

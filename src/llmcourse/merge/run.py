@@ -18,7 +18,6 @@ from llmcourse.merge.imports import import_mergekit
 import_mergekit()  # before anything else of mergekit: it leaves the heavy half out
 
 import torch
-import transformers
 from mergekit.architecture import get_architecture_info
 from mergekit.config import MergeConfiguration
 from mergekit.graph import Executor
@@ -45,6 +44,7 @@ from llmcourse.merge.config import Config, result_stage, walk_stages
 from llmcourse.merge.kernels import keep_freed_memory, use_fast_kernels
 from llmcourse.merge.recipe import Moe, Recipe
 from llmcourse.merge.resolve import Resolver
+from llmcourse.merge.seed import seed_all
 from llmcourse.merge.shards import Shard, ShardWriter, plan_shards
 from llmcourse.merge.tensor_sizes import planned_bytes
 
@@ -127,7 +127,7 @@ class Merge:
     def files(self, done: tuple[OutputFile, ...]) -> Iterator[OutputFile]:
         """Source: mergekit 0.1.5, merge.py (run_merge), whose steps these are."""
         if self.options.random_seed is not None:
-            transformers.trainer_utils.set_seed(self.options.random_seed)
+            seed_all(self.options.random_seed)
         self.architecture = get_architecture_info(self.config, self.options)
         cache = LoaderCache()
         cache.loaders.clear()

@@ -7,6 +7,8 @@ from mergekit.moe.config import MoEMergeConfig
 from mergekit.options import MergeOptions
 from mergekit.scripts.moe import build
 
+from llmcourse.merge.seed import seed_all
+
 
 def make_mixture(document: dict[str, Any], folder: Path, options: MergeOptions) -> None:
     """Build the mixture that a mergekit-moe document describes into `folder`.
@@ -15,8 +17,6 @@ def make_mixture(document: dict[str, Any], folder: Path, options: MergeOptions) 
         SystemExit: mergekit refuses the config; its log says why.
     """
     if options.random_seed is not None:
-        import transformers
-
-        transformers.trainer_utils.set_seed(options.random_seed)
+        seed_all(options.random_seed)
     config = MoEMergeConfig.model_validate(document)
     build(config, out_path=str(folder), merge_options=options, device=options.device or "cpu", verbose=True)
