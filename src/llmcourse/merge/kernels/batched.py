@@ -10,12 +10,13 @@ from collections.abc import Callable
 import torch
 from mergekit.merge_methods.base import TensorBatch
 
-from llmcourse.merge.kernels.chunks import CHUNK_ELEMENTS, are_plain, chunk_bounds, float_buffer
+from llmcourse.merge.kernels.chunks import are_plain, chunk_bounds, float_buffer, for_each_chunk
 
 BatchMerge = Callable[..., torch.Tensor]
 
 # mergekit 0.1.5 merge_methods/slerp.py: _CHUNK_ELEMENTS, dot_threshold, eps.
 _SLERP_CHUNK_ELEMENTS = 1024 * 1024
+_SLERP_CHUNKS_AT_ONCE = 4
 _DOT_THRESHOLD = 0.9995
 _EPS = 1e-8
 
@@ -52,12 +53,14 @@ def _slerp(t: torch.Tensor, base: torch.Tensor, other: torch.Tensor) -> torch.Te
     """Interpolate [n] tensors. Source: mergekit 0.1.5 merge_methods/slerp.py `slerp`."""
     weight_base, weight_other = _slerp_weights(t, _cosine(base, other))
     result = torch.empty_like(base)
-    scratch = float_buffer(2, CHUNK_ELEMENTS)
-    for bounds in chunk_bounds(0, base.numel()):
-        x, y = scratch[:, : bounds.stop - bounds.start]
+
+    def interpolate(bounds: slice) -> None:
+        x, y = float_buffer(2, bounds.stop - bounds.start)
         x.copy_(base[bounds]).mul_(weight_base)
         y.copy_(other[bounds]).mul_(weight_other)
         result[bounds] = x.add_(y)
+
+    for_each_chunk(base.numel(), interpolate)
     return result
 
 
@@ -74,31 +77,49 @@ def _slerp_weights(t: torch.Tensor, cosine: torch.Tensor) -> tuple[torch.Tensor,
 def _cosine(base: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """Return the cosine of the angle between [n] tensors, [1] float32, in mergekit's order of sums."""
     norm_base, norm_other = _norm(base), _norm(other)
-    length = base.numel()
-    products = float_buffer(1, min(length, _SLERP_CHUNK_ELEMENTS))
-    scratch = float_buffer(1, CHUNK_ELEMENTS)
-    dots = []
-    for chunk in chunk_bounds(0, length, _SLERP_CHUNK_ELEMENTS):
-        for bounds in chunk_bounds(chunk.start, chunk.stop):
-            x = products[0, bounds.start - chunk.start : bounds.stop - chunk.start]
-            y = scratch[0, : bounds.stop - bounds.start]
-            x.copy_(base[bounds]).div_(norm_base)
-            x.mul_(y.copy_(other[bounds]).div_(norm_other))
-        dots.append(products[:, : chunk.stop - chunk.start].sum(dim=1))
+
+    def products(bounds: slice, out: torch.Tensor) -> None:
+        y = float_buffer(1, bounds.stop - bounds.start)[0]
+        out.copy_(base[bounds]).div_(norm_base)
+        out.mul_(y.copy_(other[bounds]).div_(norm_other))
+
+    dots = _reduced(base.numel(), products, lambda values: values.sum(dim=1))
     return torch.stack(dots).sum(dim=0).clamp(-1, 1)
 
 
 def _norm(tensor: torch.Tensor) -> torch.Tensor:
     """Return the norm of [n] as mergekit does, [1] float32: the norm of the chunks' norms, 1 if tiny."""
-    floats = float_buffer(1, min(tensor.numel(), _SLERP_CHUNK_ELEMENTS))
-    norms = []
-    for chunk in chunk_bounds(0, tensor.numel(), _SLERP_CHUNK_ELEMENTS):
-        values = floats[:, : chunk.stop - chunk.start]
-        for bounds in chunk_bounds(chunk.start, chunk.stop):
-            values[0, bounds.start - chunk.start : bounds.stop - chunk.start] = tensor[bounds]
-        norms.append(torch.linalg.vector_norm(values, dim=1))
+
+    def floats(bounds: slice, out: torch.Tensor) -> None:
+        out.copy_(tensor[bounds])
+
+    norms = _reduced(tensor.numel(), floats, lambda values: torch.linalg.vector_norm(values, dim=1))
     norm = torch.linalg.vector_norm(torch.stack(norms), dim=0)
     return torch.where(norm > _EPS, norm, 1)
+
+
+def _reduced(
+    length: int,
+    fill: Callable[[slice, torch.Tensor], None],
+    reduce: Callable[[torch.Tensor], torch.Tensor],
+) -> list[torch.Tensor]:
+    """Reduce mergekit's chunks of 2^20 one by one, from [1, chunk] float32 to [1].
+
+    A reduction's bits depend on its length and on the thread count, so it is mergekit's own call on the
+    calling thread; only the values it reads are filled in smaller pieces by other threads.
+    """
+    values = float_buffer(_SLERP_CHUNKS_AT_ONCE, min(length, _SLERP_CHUNK_ELEMENTS))
+    reduced = []
+    for group in chunk_bounds(0, length, _SLERP_CHUNKS_AT_ONCE * _SLERP_CHUNK_ELEMENTS):
+        row = values.view(-1)[: group.stop - group.start]
+
+        def fill_piece(piece: slice, start: int = group.start, row: torch.Tensor = row) -> None:
+            fill(slice(start + piece.start, start + piece.stop), row[piece])
+
+        for_each_chunk(group.stop - group.start, fill_piece)
+        chunks = chunk_bounds(0, group.stop - group.start, _SLERP_CHUNK_ELEMENTS)
+        reduced += [reduce(row[chunk].unsqueeze(0)) for chunk in chunks]
+    return reduced
 
 
 def _linear(tensors: list[torch.Tensor], weights: torch.Tensor, normalize: bool) -> torch.Tensor:
@@ -106,13 +127,15 @@ def _linear(tensors: list[torch.Tensor], weights: torch.Tensor, normalize: bool)
     weights = weights.float()
     divisor = weights.sum(dim=0, keepdim=True)
     result = torch.empty_like(tensors[0])
-    scratch = float_buffer(2, CHUNK_ELEMENTS)
-    for bounds in chunk_bounds(0, result.numel()):
-        total, values = scratch[:, : bounds.stop - bounds.start]
+
+    def add_up(bounds: slice) -> None:
+        total, values = float_buffer(2, bounds.stop - bounds.start)
         total.zero_()
         for tensor, weight in zip(tensors, weights.unsqueeze(1), strict=True):
             total.addcmul_(values.copy_(tensor[bounds]), weight)
         if normalize:
             total.div_(divisor)
         result[bounds] = total
+
+    for_each_chunk(result.numel(), add_up)
     return result

@@ -1,13 +1,18 @@
-"""Decides which tensors the kernels take and cuts them into chunks that stay in a core's cache."""
+"""Decides which tensors the kernels take, and runs element-wise work in chunks that stay in cache.
 
-from collections.abc import Iterator, Sequence
+torch shares one operation between its threads and waits for the last of them; where another program
+runs on a core, each operation then costs milliseconds.  Here each thread takes whole chunks and runs
+all operations of a chunk by itself.  Element-wise results do not depend on how they are divided.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 
 import torch
 
-# torch shares an operation between threads from 2^15 elements on (at::internal::GRAIN_SIZE). Just below,
-# no thread waits for another, which costs milliseconds per operation where other programs run, and all
-# scratch of a chunk stays in the second-level cache.
-CHUNK_ELEMENTS = (1 << 15) - 128
+# A chunk's scratch (a few float32 rows) fits the second-level cache; Python's share of the time is small.
+CHUNK_ELEMENTS = 1 << 17
 
 _DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 
@@ -31,6 +36,26 @@ def chunk_bounds(start: int, stop: int, length: int = CHUNK_ELEMENTS) -> Iterato
     """Yield slices of at most `length` that cover range(start, stop)."""
     for chunk_start in range(start, stop, length):
         yield slice(chunk_start, min(chunk_start + length, stop))
+
+
+def for_each_chunk(length: int, work: Callable[[slice], None], chunk_length: int = CHUNK_ELEMENTS) -> None:
+    """Call `work` for slices that cover range(length), on as many threads as torch may use.
+
+    `work` must be element-wise: chunks run in any order and at the same time.
+    """
+    chunks = list(chunk_bounds(0, length, chunk_length))
+    if len(chunks) == 1 or torch.get_num_threads() == 1:
+        for bounds in chunks:
+            work(bounds)
+        return
+    for _ in _workers(torch.get_num_threads()).map(work, chunks):
+        pass
+
+
+@lru_cache
+def _workers(count: int) -> ThreadPoolExecutor:
+    """Threads whose torch operations use no further threads (the setting is one thread's own)."""
+    return ThreadPoolExecutor(count, "merge", initializer=torch.set_num_threads, initargs=(1,))
 
 
 def float_buffer(rows: int, length: int) -> torch.Tensor:

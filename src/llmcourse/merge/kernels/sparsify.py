@@ -6,11 +6,13 @@ Source: mergekit 0.1.5 sparsify.py `magnitude`, `bernoulli`, `rescaled_masked_te
 import torch
 from mergekit.sparsify import magnitude
 
-from llmcourse.merge.kernels.chunks import CHUNK_ELEMENTS, chunk_bounds, float_buffer
+from llmcourse.merge.kernels.chunks import chunk_bounds, float_buffer, for_each_chunk
 from llmcourse.merge.kernels.selection import select_first_of_sort
 
 # Below this length a sort costs less than following it.
 _SHORTEST_SELECTION = 1 << 14
+# Random numbers are drawn in order, by one thread; they are used by all.
+_DRAWN_AT_ONCE = 1 << 20
 _LONGEST_SELECTION = (1 << 31) - 1
 # mergekit sparsify.py `rescaled_masked_tensor`: eps.
 _SMALLEST_NORM = 1e-7
@@ -53,12 +55,15 @@ def keep_random(
         scratch = torch.empty_like(delta, dtype=_work_dtype(delta.dtype))
     before = _l1_norm(delta, scratch) if rescale else None
     probability = torch.tensor(density, dtype=_work_dtype(delta.dtype)).item()
-    uniform, mask = float_buffer(1, CHUNK_ELEMENTS)[0], delta.new_empty(CHUNK_ELEMENTS)
-    for bounds in chunk_bounds(0, delta.numel()):
-        size = bounds.stop - bounds.start
-        # In-place comparisons write 0.0 and 1.0 and are vectorized, unlike those that make booleans.
-        mask[:size] = uniform[:size].uniform_().lt_(probability)
-        delta[bounds].mul_(mask[:size])
+    uniform = float_buffer(1, _DRAWN_AT_ONCE)[0]
+    for group in chunk_bounds(0, delta.numel(), _DRAWN_AT_ONCE):
+        drawn, part = uniform[: group.stop - group.start].uniform_(), delta[group]
+
+        def keep(bounds: slice, drawn: torch.Tensor = drawn, part: torch.Tensor = part) -> None:
+            # In-place comparisons write 0.0 and 1.0 and are vectorized, unlike those that make booleans.
+            part[bounds].mul_(drawn[bounds].lt_(probability))
+
+        for_each_chunk(drawn.numel(), keep)
     return None if before is None else _factor(before, _l1_norm(delta, scratch))
 
 
@@ -115,10 +120,12 @@ def _multiply_by_mask(delta: torch.Tensor, threshold: float, keep_equal: bool) -
 
     A product, as an infinity times zero must be NaN; so must NaN, which never compares, and does.
     """
-    mask = delta.new_empty(CHUNK_ELEMENTS)
-    for bounds in chunk_bounds(0, delta.numel()):
-        magnitudes = torch.abs(delta[bounds], out=mask[: bounds.stop - bounds.start])
+
+    def multiply(bounds: slice) -> None:
+        magnitudes = delta[bounds].abs()
         delta[bounds].mul_(magnitudes.ge_(threshold) if keep_equal else magnitudes.gt_(threshold))
+
+    for_each_chunk(delta.numel(), multiply)
 
 
 def _l1_norm(delta: torch.Tensor, scratch: torch.Tensor) -> torch.Tensor:

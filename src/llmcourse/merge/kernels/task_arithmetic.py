@@ -17,7 +17,7 @@ from mergekit.merge_methods.base import TensorGroup
 from mergekit.merge_methods.generalized_task_arithmetic import ConsensusMethod, GeneralizedTaskArithmeticMerge
 from mergekit.sparsify import SparsificationMethod
 
-from llmcourse.merge.kernels.chunks import CHUNK_ELEMENTS, are_plain, chunk_bounds
+from llmcourse.merge.kernels.chunks import CHUNK_ELEMENTS, are_plain, for_each_chunk
 from llmcourse.merge.kernels.sparsify import keep_random, keep_top_magnitudes
 
 GroupMerge = Callable[..., torch.Tensor]
@@ -114,20 +114,20 @@ def _combine(
 ) -> None:
     """Write base plus the combined task vectors, all [n], into `result`."""
     rows, length = len(vectors), base.numel()
-    chunk_length = CHUNK_ELEMENTS // rows if rows <= _MOST_ROWS_IN_CHUNKS else length
-    buffer = base.new_empty(rows * min(chunk_length, length))
-    floats = torch.empty(buffer.shape, dtype=torch.float32) if rows <= _MOST_ROWS_IN_CHUNKS else None
-    for bounds in chunk_bounds(0, length, chunk_length):
-        size = rows * (bounds.stop - bounds.start)
-        deltas = buffer[:size].view(rows, -1)
+    in_chunks = rows <= _MOST_ROWS_IN_CHUNKS
+
+    def combine(bounds: slice) -> None:
+        deltas = base.new_empty((rows, bounds.stop - bounds.start))
         for vector, weight, row in zip(vectors, combination.weights, deltas, strict=True):
             vector.write_chunk(bounds, weight, row)
-        mixed = None if floats is None else _mix_in_float(deltas, floats[:size].view(rows, -1), combination)
+        mixed = _mix_in_float(deltas, combination) if in_chunks else None
         if mixed is None:
             mixed = _mix(deltas, combination)
         if combination.scale != 1:
             mixed.mul_(combination.scale)
         torch.add(base[bounds], mixed, out=result[bounds])
+
+    for_each_chunk(length, combine, CHUNK_ELEMENTS // rows if in_chunks else length)
 
 
 def _mix(deltas: torch.Tensor, combination: _Combination) -> torch.Tensor:
@@ -143,18 +143,16 @@ def _mix(deltas: torch.Tensor, combination: _Combination) -> torch.Tensor:
     return mixed.div_(divisor) if combination.normalize else mixed
 
 
-def _mix_in_float(
-    deltas: torch.Tensor, floats: torch.Tensor, combination: _Combination
-) -> torch.Tensor | None:
+def _mix_in_float(deltas: torch.Tensor, combination: _Combination) -> torch.Tensor | None:
     """Do what `_mix` does in a fifth of the time; None where a delta or a sum is not finite.
 
     torch adds up 16-bit rows in float32 and rounds once, so additions of float32 rows in the same order
     give the same bits. Rows are turned to where the majority's sign is plus, then what disagrees is
     clamped to zero: for finite numbers that is mergekit's product with a mask. The sign of a sum
     survives rounding, because every sum is a multiple of the dtype's smallest number. A sum of negative
-    zeros is +0 in torch, hence `add_(0)`. `floats` is scratch [models, n].
+    zeros is +0 in torch, hence `add_(0)`.
     """
-    floats.copy_(deltas)
+    floats = deltas.float()
     total = _sum_rows(floats)
     if not combination.by_sign:
         mixed, divisor = total.add_(0), combination.weights.sum(dim=0)
