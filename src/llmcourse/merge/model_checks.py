@@ -17,7 +17,7 @@ def recipe_model_checks(recipe: Recipe, models: Models, options: MergeOptions) -
     """Architectures, layer ranges, shapes, vocabulary and tokenizer of a mergekit-yaml document."""
     references = recipe.references()
     yield from _architecture_checks(references, models, options.allow_crimes)
-    problems = list(_range_checks(recipe, models))
+    problems = list(range_checks(recipe, models))
     yield from problems
     if not problems:
         yield from _shape_checks(recipe, models, options.unsafe_truncate_embeddings)
@@ -43,7 +43,8 @@ def _architecture_checks(
         )
 
 
-def _range_checks(recipe: Recipe, models: Models) -> Iterator[Check]:
+def range_checks(recipe: Recipe, models: Models) -> Iterator[Check]:
+    """Layer ranges of the models that are known."""
     for index, part in enumerate(recipe.output_slices()):
         outside = list(_outside_ranges(part, models))
         yield from outside
@@ -58,6 +59,8 @@ def _range_checks(recipe: Recipe, models: Models) -> Iterator[Check]:
 
 def _outside_ranges(part: OutputSlice, models: Models) -> Iterator[Check]:
     for source in part.sources:
+        if source.model.model not in models:
+            continue  # that it cannot be read is said elsewhere
         start, end = source.layer_range
         count = layer_count(facts_of(source.model, models))
         if not 0 <= start < end <= count:

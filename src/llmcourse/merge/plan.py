@@ -9,7 +9,7 @@ from llmcourse.core.model import ModelFacts
 from llmcourse.core.plan import Check, Estimate, Facts, Plan, fail, failure, ok, warn
 from llmcourse.merge.config import Config, walk_stages
 from llmcourse.merge.methods import METHODS
-from llmcourse.merge.model_checks import moe_model_checks, recipe_model_checks
+from llmcourse.merge.model_checks import moe_model_checks, range_checks, recipe_model_checks
 from llmcourse.merge.options import MergeOptions, effective_options
 from llmcourse.merge.output_model import output_dtype, predicted_output
 from llmcourse.merge.parents import parent_licences
@@ -95,7 +95,9 @@ def _stage_checks(
         yield from recipe_checks(stage) if isinstance(stage, Recipe) else moe_checks(stage)
         needed = (*stage.references(), *stage.tokenizer_references())
         if not all(part in models for reference in needed for part in reference.parts):
-            continue  # said above, or by the stage before
+            if isinstance(stage, Recipe):
+                yield from range_checks(stage, models)
+            continue  # what is missing is said above, or by the stage before
         adapters = list(_adapter_checks(stage, models))
         yield from adapters
         if adapters:
