@@ -15,6 +15,7 @@ from mergekit.merge_methods.base import MergeMethod, TensorGroup
 
 from llmcourse.merge import kernels
 from llmcourse.merge.kernels import keep_freed_memory, selection, use_fast_kernels
+from llmcourse.merge.kernels.chunks import sum_as_threads_do
 from llmcourse.merge.kernels.selection import select_first_of_sort, sort_is_followed
 
 NAMES = ["dare_linear", "dare_ties", "linear", "slerp", "task_arithmetic", "ties"]
@@ -245,3 +246,13 @@ def test_another_sort_keeps_mergekits_ties(monkeypatch: pytest.MonkeyPatch) -> N
 def test_keeping_freed_memory_changes_no_result() -> None:
     keep_freed_memory()
     assert_parity("slerp", draw_tensors(6, 2, (1000, 1000), torch.bfloat16, "smooth"), seed=1)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 5])
+@pytest.mark.parametrize("length", [1, 32767, 32768, 65537, 777777, 1 << 20])
+def test_a_sum_in_one_thread_has_the_bits_of_a_sum_in_many(length: int, threads: int) -> None:
+    values = torch.randn(1, length, generator=torch.Generator().manual_seed(length))
+    torch.set_num_threads(threads)
+    expected = values.sum(dim=1)
+    torch.set_num_threads(1)
+    assert torch.equal(sum_as_threads_do(values, threads), expected)

@@ -10,6 +10,7 @@ import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from mergekit.tokenizer import TokenizerInfo
 from llmcourse.core.artifact import OutputFile
 from llmcourse.core.errors import LibraryError, file_error
 from llmcourse.core.isolated import Job
+from llmcourse.core.model import LocalFiles, safetensors_header
 from llmcourse.core.progress import Progress
 from llmcourse.core.workspace import write_json
 from llmcourse.merge.config import Config, result_stage, walk_stages
@@ -46,7 +48,7 @@ from llmcourse.merge.recipe import Moe, Recipe
 from llmcourse.merge.resolve import Resolver
 from llmcourse.merge.seed import seed_all
 from llmcourse.merge.shards import Shard, ShardWriter, plan_shards
-from llmcourse.merge.tensor_sizes import planned_bytes
+from llmcourse.merge.tensor_sizes import planned_tensor
 
 INDEX_NAME = "model.safetensors.index.json"
 
@@ -141,12 +143,15 @@ class Merge:
             self.config, self.architecture, options=self.options, out_model_config=self.out_config
         )
         tasks = planner.plan_to_disk(out_path=str(self.folder))
+        weights = {file.path for file in done}
         if self.options.safe_serialization:
-            yield from self._stream(tasks, done)
+            for file in self._stream(tasks, done):
+                weights.add(file.path)
+                yield file
         else:
             self._remember_tokenizer(self._executor(tasks).run(quiet=True))
         self._write_small_files()
-        yield from _others(self.folder, {file.path for file in done})
+        yield from _others(self.folder, weights)
 
     def _executor(self, tasks: list[Any]) -> Any:
         if self.options.multi_gpu:
@@ -161,11 +166,11 @@ class Merge:
         saves = [task for task in tasks if isinstance(task, SaveTensor)]
         others = [task for task in tasks if not isinstance(task, SaveTensor | FinalizeModel)]
         order = self._execution_order([*saves, *others])
-        sizes = [(task.tensor_name, planned_bytes(task, self.config.dtype)) for task in order]
-        shards = plan_shards(sizes, self.options.out_shard_size)
+        planned = [planned_tensor(task, self.config.dtype) for task in order]
+        shards = plan_shards(planned, self.options.out_shard_size)
         finished = {file.path: file for file in done}
         kept = [shard for shard in shards if shard.name in finished]
-        todo = {name for shard in shards if shard not in kept for name in shard.tensors}
+        todo = {tensor.name for shard in shards if shard not in kept for tensor in shard.tensors}
         writer = ShardWriter(self.folder, shards)
         try:
             targets = [
@@ -197,7 +202,7 @@ class Merge:
                 step.advance()
                 finished = writer.tensor_done(task.tensor_name)
                 if finished:
-                    yield OutputFile.of(self.folder, finished, _random_state())
+                    yield replace(finished, state=_random_state())
 
     def _remember_tokenizer(self, results: Iterator[tuple[Any, Any]]) -> None:
         for _, value in results:
@@ -207,8 +212,12 @@ class Merge:
     def _write_index(self, shards: list[Shard], writer: ShardWriter, kept: list[Shard]) -> None:
         if len(shards) == 1:
             return
-        weight_map = {name: shard.name for shard in kept for name in shard.tensors} | writer.weight_map
-        size = sum((self.folder / shard.name).stat().st_size for shard in kept) + writer.total_bytes
+        weight_map, size = dict(writer.weight_map), writer.total_bytes
+        files = LocalFiles(self.folder)
+        for shard in kept:
+            header = safetensors_header(files, shard.name)
+            weight_map |= dict.fromkeys(header, shard.name)
+            size += max(entry["data_offsets"][1] for entry in header.values())
         write_json(self.folder / INDEX_NAME, {"metadata": {"total_size": size}, "weight_map": weight_map})
 
     def _write_small_files(self) -> None:

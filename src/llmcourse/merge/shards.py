@@ -8,10 +8,12 @@ finished file is a point to resume from.  Which tensor goes to which file is dec
 Source: safetensors format (8 bytes header length, JSON header that may end in spaces, data without gaps).
 """
 
+import hashlib
 import json
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from queue import Queue
 from typing import IO, Any
@@ -19,15 +21,31 @@ from typing import IO, Any
 import safetensors.torch
 import torch
 
+from llmcourse.core.artifact import OutputFile, sha256_of
+
 # safetensors' names of the dtypes that checkpoints hold.
-_DTYPES = {
+DTYPES = {
     torch.bfloat16: "BF16", torch.float16: "F16", torch.float32: "F32", torch.float64: "F64",
     torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8",
     torch.bool: "BOOL", torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2",
 }  # fmt: skip
-# The header is written last, when sizes are known; its room is kept with space for any shape.
-_ENTRY_BYTES = 200
+_WIDTHS = {name: dtype.itemsize for dtype, name in DTYPES.items()}
+# Room in the header for each entry beyond what is planned, should a shape turn out longer.
+_SPARE_BYTES = 16
 _TENSORS_WAITING = 2
+
+
+@dataclass(frozen=True)
+class PlannedTensor:
+    """What is expected of a tensor; `dtype` is safetensors' name of it."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        return prod(self.shape) * _WIDTHS[self.dtype]
 
 
 @dataclass(frozen=True)
@@ -35,37 +53,51 @@ class Shard:
     """One file to write, and the tensors it will hold in the order they are computed."""
 
     name: str
-    tensors: tuple[str, ...]
+    tensors: tuple[PlannedTensor, ...]
 
 
-def plan_shards(sizes: Sequence[tuple[str, int]], max_shard_bytes: int) -> list[Shard]:
-    """Distribute (tensor, bytes) over files as mergekit 0.1.5 does (io/tensor_writer.py)."""
-    groups: list[list[str]] = [[]]
+def plan_shards(tensors: Sequence[PlannedTensor], max_shard_bytes: int) -> list[Shard]:
+    """Distribute tensors over files as mergekit 0.1.5 does (io/tensor_writer.py)."""
+    groups: list[list[PlannedTensor]] = [[]]
     filled = 0
-    for name, size in sizes:
-        if groups[-1] and 0 < max_shard_bytes < filled + size:
+    for tensor in tensors:
+        if groups[-1] and 0 < max_shard_bytes < filled + tensor.nbytes:
             groups.append([])
             filled = 0
-        groups[-1].append(name)
-        filled += size
+        groups[-1].append(tensor)
+        filled += tensor.nbytes
     if len(groups) == 1:
         return [Shard("model.safetensors", tuple(groups[0]))]
     return [
-        Shard(f"model-{index:05d}-of-{len(groups):05d}.safetensors", tuple(names))
-        for index, names in enumerate(groups, start=1)
+        Shard(f"model-{index:05d}-of-{len(groups):05d}.safetensors", tuple(group))
+        for index, group in enumerate(groups, start=1)
     ]
 
 
 @dataclass
 class _OpenFile:
-    """A file being written: data is appended behind the room kept for the header."""
+    """A file being written: data is appended behind the header, which is written again if it differs."""
 
     path: Path
     file: IO[bytes]
-    room: int
+    header: bytes  # as planned, with its length and room to spare
+    digest: Any = field(default_factory=hashlib.sha256)
     entries: dict[str, Any] = field(default_factory=dict)
     end: int = 0
     is_aligned: bool = True
+
+    def place(self, name: str, dtype: str, shape: Sequence[int], nbytes: int) -> None:
+        self.entries[name] = {
+            "dtype": dtype,
+            "shape": list(shape),
+            "data_offsets": [self.end, self.end + nbytes],
+        }
+        self.is_aligned &= self.end % _WIDTHS[dtype] == 0
+        self.end += nbytes
+
+    def write(self, data: memoryview) -> None:
+        self.file.write(data)
+        self.digest.update(data)
 
 
 class ShardWriter:
@@ -73,8 +105,8 @@ class ShardWriter:
 
     def __init__(self, folder: Path, shards: Sequence[Shard]) -> None:
         self._folder = folder
-        self._shard_of = {name: shard for shard in shards for name in shard.tensors}
-        self._left = {shard.name: set(shard.tensors) for shard in shards}
+        self._shard_of = {tensor.name: shard for shard in shards for tensor in shard.tensors}
+        self._left = {shard.name: {tensor.name for tensor in shard.tensors} for shard in shards}
         self._open: dict[str, _OpenFile] = {}
         self._lock = threading.Lock()
         self._queue: Queue[tuple[_OpenFile, torch.Tensor] | None] = Queue(_TENSORS_WAITING)
@@ -89,23 +121,19 @@ class ShardWriter:
         with self._lock:
             shard = self._shard_of[name]
             out = self._open.get(shard.name) or self._start(shard)
-            size = tensor.numel() * tensor.element_size()
-            out.is_aligned &= out.end % tensor.element_size() == 0
-            offsets = [out.end, out.end + size]
-            out.entries[name] = {
-                "dtype": _DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": offsets
-            }  # fmt: skip
-            out.end += size
+            out.place(name, DTYPES[tensor.dtype], tensor.shape, tensor.numel() * tensor.element_size())
             self._queue.put((out, tensor))
         self._raise_failure()
 
     def _start(self, shard: Shard) -> _OpenFile:
+        planned = _OpenFile(Path(), None, b"")  # type: ignore[arg-type]  # only lays out the entries
+        for tensor in shard.tensors:
+            planned.place(tensor.name, tensor.dtype, tensor.shape, tensor.nbytes)
+        room = len(_header(planned.entries)) + _SPARE_BYTES * len(shard.tensors)
+        header = _padded(planned.entries, room + -room % 8)
         path = self._folder / shard.name
-        room = sum(len(json.dumps(name)) + _ENTRY_BYTES for name in shard.tensors) + _ENTRY_BYTES
-        room += -room % 8
-        file = path.open("wb")
-        file.seek(8 + room)
-        self._open[shard.name] = out = _OpenFile(path, file, room)
+        self._open[shard.name] = out = _OpenFile(path, path.open("wb"), header)
+        out.write(memoryview(header))
         return out
 
     def _write_all(self) -> None:
@@ -114,14 +142,14 @@ class ShardWriter:
             try:
                 if self._failure is None and tensor.numel():
                     flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-                    out.file.write(flat.numpy().data)
+                    out.write(flat.numpy().data)
             except OSError as error:
                 self._failure = error
             finally:
                 del item, tensor
                 self._queue.task_done()
 
-    def tensor_done(self, name: str) -> str | None:
+    def tensor_done(self, name: str) -> OutputFile | None:
         """Say that a tensor is written or was left out; returns the file that is complete by it, if any.
 
         Raises:
@@ -133,21 +161,23 @@ class ShardWriter:
             return None
         self._queue.join()
         self._raise_failure()
-        self._close(self._open.pop(shard.name))
-        return shard.name
+        return self._close(self._open.pop(shard.name))
 
-    def _close(self, out: _OpenFile) -> None:
-        header = json.dumps({"__metadata__": {"format": "pt"}} | out.entries, separators=(",", ":")).encode()
-        assert len(header) <= out.room, "the room kept for the header holds any entries"
+    def _close(self, out: _OpenFile) -> OutputFile:
+        header = _padded(out.entries, len(out.header) - 8)
+        is_as_planned = header == out.header
         with out.file as file:
-            file.seek(0)
-            file.write(out.room.to_bytes(8, "little") + header.ljust(out.room))
+            if not is_as_planned:
+                file.seek(0)
+                file.write(header)
         if not out.is_aligned:
             # Readers map tensors in place and want them aligned; the library sorts by dtype.
-            tensors = safetensors.torch.load_file(out.path)
-            safetensors.torch.save_file(tensors, out.path, {"format": "pt"})
+            safetensors.torch.save_file(safetensors.torch.load_file(out.path), out.path, {"format": "pt"})
         self.weight_map |= dict.fromkeys(out.entries, out.path.name)
         self.total_bytes += out.end
+        was_hashed = is_as_planned and out.is_aligned
+        sha256 = out.digest.hexdigest() if was_hashed else sha256_of(out.path)
+        return OutputFile(out.path.name, out.path.stat().st_size, sha256)
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
@@ -159,3 +189,15 @@ class ShardWriter:
         self._thread.join()
         for out in self._open.values():
             out.file.close()
+
+
+def _header(entries: dict[str, Any]) -> bytes:
+    return json.dumps({"__metadata__": {"format": "pt"}} | entries, separators=(",", ":")).encode()
+
+
+def _padded(entries: dict[str, Any], room: int) -> bytes:
+    """The header with its length in front, filled up with spaces to `room` bytes."""
+    header = _header(entries)
+    if len(header) > room:
+        raise RuntimeError("the merged tensors are not those that were planned")
+    return room.to_bytes(8, "little") + header.ljust(room)

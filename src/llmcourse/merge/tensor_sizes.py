@@ -1,8 +1,7 @@
-"""How large a merged tensor will be, from the headers of the inputs; only used to plan the files."""
+"""What a merged tensor will be, from the headers of the inputs: to plan the files before they are written."""
 
 import json
 from functools import lru_cache
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +9,19 @@ import torch
 from mergekit.common import dtype_from_name
 from mergekit.io.tasks import GatherTensors, LoaderCache, SaveTensor
 
+from llmcourse.merge.shards import DTYPES, PlannedTensor
 
-def planned_bytes(task: SaveTensor, dtype: str | None) -> int:
-    """Bytes of the tensor that `task` will save; 0 where no input says it (a converted tensor)."""
-    gather = _gather(task)
+
+def planned_tensor(task: SaveTensor, dtype: str | None) -> PlannedTensor:
+    """Shape and dtype of the tensor that `task` will save; empty where no input says it (converted ones)."""
     wanted = dtype_from_name(task.dtype or dtype)
-    for model, weight in gather.weight_info.items():
+    for model, weight in _gather(task).weight_info.items():
         index = LoaderCache().get(model).index
         for name in (weight.name, *(weight.aliases or ()), *(weight.tied_names or ())):
             if name in index.tensor_paths:
-                shape, width = _shapes(str(Path(index.base_path) / index.tensor_paths[name]))[name]
-                return prod(shape) * int(wanted.itemsize if wanted else width)
-    return 0
+                stored, shape = _tensors(str(Path(index.base_path) / index.tensor_paths[name]))[name]
+                return PlannedTensor(task.tensor_name, DTYPES[wanted] if wanted else stored, shape)
+    return PlannedTensor(task.tensor_name, "U8", (0,))
 
 
 def _gather(task: SaveTensor) -> GatherTensors:
@@ -33,19 +33,15 @@ def _gather(task: SaveTensor) -> GatherTensors:
 
 
 @lru_cache
-def _shapes(path: str) -> dict[str, tuple[tuple[int, ...], int]]:
-    """Shape and bytes per element of each tensor in a weight file."""
+def _tensors(path: str) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """dtype (safetensors' name) and shape of each tensor in a weight file."""
     if path.endswith(".safetensors"):
         with Path(path).open("rb") as file:
             header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
         return {
-            name: (tuple(entry["shape"]), _width(entry)) for name, entry in header.items() if "shape" in entry
+            name: (entry["dtype"], tuple(entry["shape"]))
+            for name, entry in header.items()
+            if "shape" in entry
         }
     tensors = torch.load(path, map_location="meta", weights_only=True)
-    return {name: (tuple(tensor.shape), tensor.element_size()) for name, tensor in tensors.items()}
-
-
-def _width(entry: dict[str, Any]) -> int:
-    start, end = entry["data_offsets"]
-    count: int = prod(entry["shape"])
-    return int(end - start) // max(1, count)
+    return {name: (DTYPES[tensor.dtype], tuple(tensor.shape)) for name, tensor in tensors.items()}

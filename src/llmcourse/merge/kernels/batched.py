@@ -1,8 +1,9 @@
 """SLERP and linear merging with the bits of mergekit 0.1.5, in cache-sized chunks.
 
 mergekit makes fresh full-size or 4 MB temporaries for each step. The same torch operations run here on
-reused scratch: element by element they give the same bits whatever the chunk is. The reductions of
-SLERP are not free in that way, so they keep mergekit's chunks of 2^20 elements and its calls.
+small scratch: element by element they give the same bits whatever the chunk is. The reductions of
+SLERP are not free in that way, so they keep mergekit's chunks of 2^20 elements and torch's division of
+each among its threads.
 """
 
 from collections.abc import Callable
@@ -10,13 +11,18 @@ from collections.abc import Callable
 import torch
 from mergekit.merge_methods.base import TensorBatch
 
-from llmcourse.merge.kernels.chunks import are_plain, chunk_bounds, float_buffer, for_each_chunk
+from llmcourse.merge.kernels.chunks import (
+    are_plain,
+    chunk_bounds,
+    float_buffer,
+    for_each_chunk,
+    sum_as_threads_do,
+)
 
 BatchMerge = Callable[..., torch.Tensor]
 
 # mergekit 0.1.5 merge_methods/slerp.py: _CHUNK_ELEMENTS, dot_threshold, eps.
 _SLERP_CHUNK_ELEMENTS = 1024 * 1024
-_SLERP_CHUNKS_AT_ONCE = 4
 _DOT_THRESHOLD = 0.9995
 _EPS = 1e-8
 
@@ -77,23 +83,25 @@ def _slerp_weights(t: torch.Tensor, cosine: torch.Tensor) -> tuple[torch.Tensor,
 def _cosine(base: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """Return the cosine of the angle between [n] tensors, [1] float32, in mergekit's order of sums."""
     norm_base, norm_other = _norm(base), _norm(other)
+    threads = torch.get_num_threads()
 
-    def products(bounds: slice, out: torch.Tensor) -> None:
+    def fill(bounds: slice, out: torch.Tensor) -> None:
         y = float_buffer(1, bounds.stop - bounds.start)[0]
         out.copy_(base[bounds]).div_(norm_base)
         out.mul_(y.copy_(other[bounds]).div_(norm_other))
 
-    dots = _reduced(base.numel(), products, lambda values: values.sum(dim=1))
+    dots = _reduced(base.numel(), fill, lambda values: sum_as_threads_do(values, threads))
     return torch.stack(dots).sum(dim=0).clamp(-1, 1)
 
 
 def _norm(tensor: torch.Tensor) -> torch.Tensor:
     """Return the norm of [n] as mergekit does, [1] float32: the norm of the chunks' norms, 1 if tiny."""
 
-    def floats(bounds: slice, out: torch.Tensor) -> None:
+    def fill(bounds: slice, out: torch.Tensor) -> None:
         out.copy_(tensor[bounds])
 
-    norms = _reduced(tensor.numel(), floats, lambda values: torch.linalg.vector_norm(values, dim=1))
+    # torch computes a norm over the last axis of one row in one thread (ReduceOpsKernel.cpp, torch 2.13).
+    norms = _reduced(tensor.numel(), fill, lambda values: torch.linalg.vector_norm(values, dim=1))
     norm = torch.linalg.vector_norm(torch.stack(norms), dim=0)
     return torch.where(norm > _EPS, norm, 1)
 
@@ -103,22 +111,16 @@ def _reduced(
     fill: Callable[[slice, torch.Tensor], None],
     reduce: Callable[[torch.Tensor], torch.Tensor],
 ) -> list[torch.Tensor]:
-    """Reduce mergekit's chunks of 2^20 one by one, from [1, chunk] float32 to [1].
+    """Reduce mergekit's chunks of 2^20 elements, each [1, chunk] float32 to [1], in their order."""
+    reduced = [torch.empty(1)] * -(-length // _SLERP_CHUNK_ELEMENTS)
 
-    A reduction's bits depend on its length and on the thread count, so it is mergekit's own call on the
-    calling thread; only the values it reads are filled in smaller pieces by other threads.
-    """
-    values = float_buffer(_SLERP_CHUNKS_AT_ONCE, min(length, _SLERP_CHUNK_ELEMENTS))
-    reduced = []
-    for group in chunk_bounds(0, length, _SLERP_CHUNKS_AT_ONCE * _SLERP_CHUNK_ELEMENTS):
-        row = values.view(-1)[: group.stop - group.start]
+    def reduce_chunk(chunk: slice) -> None:
+        values = float_buffer(1, chunk.stop - chunk.start)
+        for bounds in chunk_bounds(chunk.start, chunk.stop):
+            fill(bounds, values[0, bounds.start - chunk.start : bounds.stop - chunk.start])
+        reduced[chunk.start // _SLERP_CHUNK_ELEMENTS] = reduce(values)
 
-        def fill_piece(piece: slice, start: int = group.start, row: torch.Tensor = row) -> None:
-            fill(slice(start + piece.start, start + piece.stop), row[piece])
-
-        for_each_chunk(group.stop - group.start, fill_piece)
-        chunks = chunk_bounds(0, group.stop - group.start, _SLERP_CHUNK_ELEMENTS)
-        reduced += [reduce(row[chunk].unsqueeze(0)) for chunk in chunks]
+    for_each_chunk(length, reduce_chunk, _SLERP_CHUNK_ELEMENTS)
     return reduced
 
 

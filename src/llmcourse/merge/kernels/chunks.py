@@ -13,6 +13,8 @@ import torch
 
 # A chunk's scratch (a few float32 rows) fits the second-level cache; Python's share of the time is small.
 CHUNK_ELEMENTS = 1 << 17
+# torch shares an operation among its threads from this size on (at::internal::GRAIN_SIZE).
+_GRAIN_ELEMENTS = 1 << 15
 
 _DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 
@@ -41,14 +43,11 @@ def chunk_bounds(start: int, stop: int, length: int = CHUNK_ELEMENTS) -> Iterato
 def for_each_chunk(length: int, work: Callable[[slice], None], chunk_length: int = CHUNK_ELEMENTS) -> None:
     """Call `work` for slices that cover range(length), on as many threads as torch may use.
 
-    `work` must be element-wise: chunks run in any order and at the same time.
+    Chunks run in any order and at the same time, and torch uses one thread in each.
     """
-    chunks = list(chunk_bounds(0, length, chunk_length))
-    if len(chunks) == 1 or torch.get_num_threads() == 1:
-        for bounds in chunks:
-            work(bounds)
-        return
-    for _ in _workers(torch.get_num_threads()).map(work, chunks):
+    chunks = chunk_bounds(0, length, chunk_length)
+    threads = torch.get_num_threads()
+    for _ in _workers(threads).map(work, chunks) if threads > 1 else map(work, chunks):
         pass
 
 
@@ -61,3 +60,19 @@ def _workers(count: int) -> ThreadPoolExecutor:
 def float_buffer(rows: int, length: int) -> torch.Tensor:
     """Return float32 scratch [rows, length] of undefined contents."""
     return torch.empty((rows, length), dtype=torch.float32)
+
+
+def sum_as_threads_do(values: torch.Tensor, threads: int) -> torch.Tensor:
+    """Sum [1, n] float32 to [1] in one thread, with the bits that `values.sum(dim=1)` has with `threads`.
+
+    torch gives each thread an equal share, then adds up the shares.  Source: torch 2.13,
+    aten/src/ATen/native/TensorIteratorReduce.cpp (two_pass_reduction), ATen/ParallelOpenMP.h.
+    """
+    length = values.shape[1]
+    if length < _GRAIN_ELEMENTS or threads == 1:
+        return values.sum(dim=1)
+    share = -(-length // min(threads, -(-length // _GRAIN_ELEMENTS)))
+    sums = torch.zeros(threads, 1)
+    for index, bounds in enumerate(chunk_bounds(0, length, share)):
+        sums[index] = values[:, bounds].sum(dim=1)
+    return sums.sum(dim=0)
