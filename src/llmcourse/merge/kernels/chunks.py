@@ -5,9 +5,10 @@ runs on a core, each operation then costs milliseconds.  Here each thread takes 
 all operations of a chunk by itself.  Element-wise results do not depend on how they are divided.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from typing import TypeVar
 
 import torch
 
@@ -16,6 +17,8 @@ CHUNK_ELEMENTS = 1 << 17
 # torch shares an operation among its threads from this size on (at::internal::GRAIN_SIZE).
 _GRAIN_ELEMENTS = 1 << 15
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 _DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 
 
@@ -45,10 +48,14 @@ def for_each_chunk(length: int, work: Callable[[slice], None], chunk_length: int
 
     Chunks run in any order and at the same time, and torch uses one thread in each.
     """
-    chunks = chunk_bounds(0, length, chunk_length)
-    threads = torch.get_num_threads()
-    for _ in _workers(threads).map(work, chunks) if threads > 1 else map(work, chunks):
+    for _ in in_parallel(work, chunk_bounds(0, length, chunk_length)):
         pass
+
+
+def in_parallel(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Like `map`, on as many threads as torch may use; inside such a thread it is `map`."""
+    threads = torch.get_num_threads()
+    return _workers(threads).map(work, items) if threads > 1 else map(work, items)
 
 
 @lru_cache

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from mergekit.merge_methods.base import TensorGroup
+from mergekit.merge_methods.base import TensorEntry, TensorGroup
 from mergekit.merge_methods.generalized_task_arithmetic import ConsensusMethod, GeneralizedTaskArithmeticMerge
 from mergekit.sparsify import SparsificationMethod
 
-from llmcourse.merge.kernels.chunks import CHUNK_ELEMENTS, are_plain, for_each_chunk
+from llmcourse.merge.kernels.chunks import CHUNK_ELEMENTS, are_plain, for_each_chunk, in_parallel
 from llmcourse.merge.kernels.sparsify import keep_random, keep_top_magnitudes
 
 GroupMerge = Callable[..., torch.Tensor]
@@ -34,6 +34,10 @@ _KEEPERS: dict[SparsificationMethod | None, Keeper | None] = {
 # the end of a thread's share are summed in four interleaved parts (aten/src/ATen/native/cpu/SumKernel.cpp,
 # torch 2.13; 1 ulp in float32), so the sum must see the whole tensor at once.
 _MOST_ROWS_IN_CHUNKS = 4
+
+
+# A selection holds the index of every element; for embeddings, one at a time is enough.
+_MOST_ELEMENTS_AT_ONCE = 1 << 25
 
 
 @dataclass(frozen=True)
@@ -97,16 +101,22 @@ def task_arithmetic_like(original: GeneralizedTaskArithmeticMerge) -> GroupMerge
 def _task_vectors(
     group: TensorGroup, keep: Keeper | None, parameters: dict[str, Any], scratch: torch.Tensor
 ) -> list[_TaskVector]:
-    base = group.base.tensor.view(-1)
-    vectors = []
-    for entry in group.non_base:
+    """One vector per model.
+
+    Selections by magnitude run at the same time, one model per thread. Random numbers are drawn model by
+    model, and norms are whole sums whose rounding depends on the thread count: those take turns.
+    """
+    base, rescale = group.base.tensor.view(-1), parameters["rescale"]
+
+    def task_vector(entry: TensorEntry) -> _TaskVector:
         tensor, density = entry.tensor.view(-1), parameters["density"][entry.id]
         if keep is None or density >= 1:
-            vectors.append(_TaskVector(tensor, base=base))
-            continue
+            return _TaskVector(tensor, base=base)
         delta = tensor - base
-        vectors.append(_TaskVector(delta, factor=keep(delta, density, parameters["rescale"], scratch)))
-    return vectors
+        return _TaskVector(delta, factor=keep(delta, density, rescale, scratch))
+
+    is_independent = keep is keep_top_magnitudes and not rescale and base.numel() <= _MOST_ELEMENTS_AT_ONCE
+    return list((in_parallel if is_independent else map)(task_vector, group.non_base))
 
 
 def _combine(
