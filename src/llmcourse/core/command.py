@@ -145,7 +145,6 @@ class _Making:
             files=workspace.files,
             scratch=workspace.scratch,
             done=tuple(workspace.done),
-            is_verbose=self.console.is_verbose,
         )
         with workspace.log.open("ab") as log:
             worker = Worker(f"{self.package}.run", log, self.console.is_verbose)

@@ -43,7 +43,6 @@ class Job:
     files: Path
     scratch: Path
     done: tuple[OutputFile, ...] = ()
-    is_verbose: bool = False
 
 
 class Runner(Protocol):

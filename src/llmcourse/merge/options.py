@@ -12,6 +12,8 @@ PROFILES: dict[str, dict[str, Any]] = {
     "cpu-high-ram": {},
     "gpu": {"cuda": True, "low_cpu_memory": True},
 }
+# Options that mergekit has and that mean nothing here; each field says why.
+WITHOUT_EFFECT = frozenset({"transformers_cache", "verbosity", "quiet", "async_write", "write_threads"})
 _SUFFIXES = {"K": 10**3, "M": 10**6, "B": 10**9, "G": 10**9}
 
 
@@ -20,7 +22,9 @@ class MergeOptions(Strict):
 
     allow_crimes: bool = Field(False, description="Allow mixing architectures.")
     unsafe_truncate_embeddings: bool = Field(False, description="Cut vocabularies to the shortest.")
-    transformers_cache: str | None = Field(None, description="Not used: the Hub client's cache is.")
+    transformers_cache: str | None = Field(
+        None, description="models are in the Hub client's cache (HF_HOME)."
+    )
     lora_merge_cache: str | None = Field(None, description="Where LoRA-merged models are kept.")
     lora_merge_dtype: str | None = Field(None, description="dtype for merging LoRAs.")
     cuda: bool = Field(False, description="Compute on the GPU.")
@@ -34,14 +38,14 @@ class MergeOptions(Strict):
     lazy_unpickle: bool = Field(False, description="Read pickled weights piece by piece.")
     write_model_card: bool = Field(True, description="Write README.md.")
     safe_serialization: bool = Field(True, description="Write safetensors; false pickles.")
-    verbosity: int = Field(0, description="Not used: -v shows mergekit's log.")
-    quiet: bool = Field(False, description="Not used: -q is ours.")
+    verbosity: int = Field(0, description="-v shows mergekit's log.")
+    quiet: bool = Field(False, description="-q is quiet.")
     read_to_gpu: bool = Field(False, description="Read weights straight to the device.")
     multi_gpu: bool = Field(False, description="Spread the work over all GPUs.")
     num_threads: int | None = Field(None, description="Threads for computing; all cores by default.")
     gpu_rich: bool = Field(False, description="cuda, low_cpu_memory, read_to_gpu and multi_gpu together.")
-    async_write: bool = Field(False, description="Not used: writing always overlaps computing.")
-    write_threads: int = Field(1, description="Not used, by mergekit neither.")
+    async_write: bool = Field(False, description="writing always overlaps computing.")
+    write_threads: int = Field(1, description="there is one writing thread, as in mergekit.")
 
     @field_validator("out_shard_size", mode="before")
     @classmethod

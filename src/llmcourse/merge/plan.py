@@ -10,7 +10,7 @@ from llmcourse.core.plan import Check, Estimate, Facts, Plan, fail, failure, ok,
 from llmcourse.merge.config import Config, walk_stages
 from llmcourse.merge.methods import METHODS
 from llmcourse.merge.model_checks import moe_model_checks, range_checks, recipe_model_checks
-from llmcourse.merge.options import MergeOptions, effective_options
+from llmcourse.merge.options import WITHOUT_EFFECT, MergeOptions, effective_options
 from llmcourse.merge.output_model import output_dtype, predicted_output
 from llmcourse.merge.parents import parent_licences
 from llmcourse.merge.recipe import Moe, Recipe
@@ -77,6 +77,8 @@ def _reading_checks(config: Config, facts: Facts) -> Iterator[Check]:
             yield ok(name, f"readable at commit {found.revision[:12]}")
     if config.options.trust_remote_code:
         yield warn("trust_remote_code", "Code that the models bring will run on this machine.")
+    for name in sorted(WITHOUT_EFFECT & config.options.model_fields_set):
+        yield warn("options", f"{name} has no effect here: {MergeOptions.model_fields[name].description}")
     for key in config.ignored_keys:
         yield warn("config", f"mergekit does not know the key {key} and ignores it.")
 
