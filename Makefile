@@ -37,7 +37,7 @@ bench: $(VENV)/.dev
 
 # The versions that were tested, from what is installed now; no index, no local builds.
 constraints: $(VENV)/.dev
-	$(UV) pip freeze --python $(BIN)/python --exclude-editable | sed 's/+cpu$$//' | grep -v '^uv==' > constraints.txt
+	$(UV) pip freeze --python $(BIN)/python --exclude-editable | sed 's/+cpu$$//' | grep -vE '^(uv|pip)==' > constraints.txt
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .lint-imports.log demo-out
