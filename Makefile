@@ -50,9 +50,11 @@ $(BIN)/uv:
 $(VENV)/.merge: $(BIN)/uv pyproject.toml constraints.txt
 	@echo "installing llmcourse[merge] …"
 	@$(INSTALL) --editable '.[merge]'
+	@$(BIN)/python -m compileall -q src
 	@touch $@
 
 $(VENV)/.dev: $(BIN)/uv pyproject.toml constraints.txt
 	@echo "installing llmcourse[dev] …"
 	@$(INSTALL) --editable '.[dev]'
+	@$(BIN)/python -m compileall -q src
 	@touch $@ $(VENV)/.merge

@@ -7,6 +7,8 @@ all of them from the table below.  A new command is a row here and a package of 
 import os
 import signal
 import sys
+from io import TextIOWrapper
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
@@ -92,6 +94,8 @@ def _add_command(name: str, summary: str, examples: tuple[str, ...]) -> None:
     ) -> None:
         from llmcourse.core.planning import Request
 
+        if push == "" or output == "":
+            _usage(as_json, "--push and -o need a value.", "Leave the option out, or name a place.")
         if push and no_push:
             _usage(as_json, "--push and --no-push exclude each other.", "Keep one of them.")
         if progress not in ("auto", "plain", "json", "none"):
@@ -126,10 +130,6 @@ def _run(name: str, request: "Request", how: tuple[bool, bool, bool, str]) -> No
     except KeyboardInterrupt:
         console.interrupted()
         code = 130
-    except BrokenPipeError:
-        # Whoever read our stdout has what it wanted; Python would complain again at its own exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
     except OSError as error:
         refusal = file_error(error)
         console.error(refusal)
@@ -137,7 +137,17 @@ def _run(name: str, request: "Request", how: tuple[bool, bool, bool, str]) -> No
     except Exception as error:
         console.crash(error)
         code = 1
+    _forget_broken_pipes()
     sys.exit(code)
+
+
+def _forget_broken_pipes() -> None:
+    """Python flushes stdout and stderr once more at its own end, and would complain about a closed pipe."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _usage(as_json: bool, what: str, fix: str) -> NoReturn:
@@ -156,7 +166,22 @@ def main() -> None:
     """Entry point of the `llmcourse` program."""
     # CI systems end a job with SIGTERM: it is treated as Ctrl-C, so the same command resumes.
     signal.signal(signal.SIGTERM, _interrupt)
-    app()
+    _open_closed_streams()
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _open_closed_streams() -> None:
+    """A stream that the caller closed (`>&-`) is None here; text it cannot encode is escaped."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            # Stays open as long as the program, like the stream it stands for.
+            setattr(sys, name, Path(os.devnull).open("r" if name == "stdin" else "w"))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 if __name__ == "__main__":

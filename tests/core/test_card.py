@@ -5,8 +5,8 @@ import yaml
 from pydantic import ValidationError
 
 from llmcourse.core.card import Card, CardMetadata, fence, render
+from llmcourse.core.card_head import card_metadata
 from llmcourse.core.licences import KNOWN
-from llmcourse.core.model import card_metadata
 from llmcourse.testing.hub.licenses import LICENSE_IDS
 
 VALUES = {

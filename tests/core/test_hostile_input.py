@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from llmcourse.core.card import CardMetadata
+from llmcourse.core.card_head import card_metadata
 from llmcourse.core.documents import parse
 from llmcourse.core.errors import ConfigError, PlanError
-from llmcourse.core.model import ModelRef, card_metadata, read_local
+from llmcourse.core.model import ModelRef, read_local
 from tests.model_folders import shard_index, with_header, write_model
 
 

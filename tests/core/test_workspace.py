@@ -39,7 +39,7 @@ def made(output: Path, fingerprint: str = "f", text: str = "weights") -> Workspa
     with workspace.opened():
         commit(workspace, "w.bin", text)
         workspace.publish(artifact(workspace))
-        workspace.discard()
+        workspace.clean()
     return workspace
 
 
@@ -137,12 +137,12 @@ def test_a_published_result_is_whole_and_leaves_no_staging(tmp_path: Path) -> No
     assert finished == replace(artifact(workspace), cached=True)
 
 
-def test_a_result_replaces_an_older_one_as_a_whole(tmp_path: Path) -> None:
+def test_a_result_replaces_an_older_one_and_nothing_else(tmp_path: Path) -> None:
     made(tmp_path / "out", "f")
-    (tmp_path / "out" / "leftover.bin").write_text("old")
+    (tmp_path / "out" / "mine.bin").write_text("not of llmcourse")
     made(tmp_path / "out", "g", "other weights")
     assert (tmp_path / "out" / "w.bin").read_text() == "other weights"
-    assert not (tmp_path / "out" / "leftover.bin").exists()
+    assert (tmp_path / "out" / "mine.bin").read_text() == "not of llmcourse"
 
 
 def test_an_empty_folder_is_filled(tmp_path: Path) -> None:

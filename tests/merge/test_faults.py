@@ -130,6 +130,39 @@ def test_a_card_the_hub_refuses_is_refused_before_any_upload(finished: Cli, hub:
     assert not hub.repo("alice/merged").exists()
 
 
+def test_what_others_keep_beside_the_model_stays(finished: Cli, hub: LoopbackHub) -> None:
+    alice = as_user(finished, hub)
+    assert alice(*PUSH).exit_code == 0
+    hub.repo("alice/merged").add_files({"merged-Q4_K_M.gguf": b"a quantization", "notes.txt": b"mine"})
+    again = alice(*PUSH)
+    assert again.exit_code == 0, again.stderr
+    assert {"merged-Q4_K_M.gguf", "notes.txt"} <= set(hub.repo("alice/merged").files())
+    assert len(hub.repo("alice/merged").commits()) == 3
+
+
+def test_private_is_never_published_to_a_public_repository(finished: Cli, hub: LoopbackHub) -> None:
+    alice = as_user(finished, hub)
+    assert alice(*PUSH).exit_code == 0
+    refused = alice(*PUSH, "--private")
+    assert refused.exit_code == 4 and "is public, but private was asked for" in refused.stderr
+
+
+@pytest.mark.parametrize("path", ["whoami", "/tree/"])
+def test_an_answer_that_is_not_the_hubs_is_one_sentence(path: str, finished: Cli, hub: LoopbackHub) -> None:
+    hub.faults.append(Fault(path=path, times=None, status=200, body="<html>Log in to the Wi-Fi</html>"))
+    result = as_user(finished, hub)(*PUSH)
+    assert result.exit_code in (4, 6) and "could not be understood" in result.stderr
+
+
+def test_a_commit_of_somebody_else_meanwhile_is_no_obstacle_next_time(
+    finished: Cli, hub: LoopbackHub
+) -> None:
+    hub.repo("alice/merged").add_files({"notes.txt": b"mine"})
+    result = as_user(finished, hub)(*PUSH)
+    assert result.exit_code == 0, result.stderr
+    assert "notes.txt" in hub.repo("alice/merged").files()
+
+
 def test_no_token_in_any_output_or_file(finished: Cli, hub: LoopbackHub) -> None:
     hub.faults.append(Fault(method="POST", path="/commit/", times=None, status=403))
     result = as_user(finished, hub)(*PUSH, "-v")

@@ -173,6 +173,32 @@ def test_another_result_in_the_output_needs_force(llmcourse: Cli, family: Family
     assert (llmcourse.folder / "mine" / "thesis.txt").read_text() == "years of work"
 
 
+def test_a_rerun_keeps_what_a_person_put_into_the_output(llmcourse: Cli, family: Family) -> None:
+    config = linear(llmcourse.folder, family.code, family.prose)
+    assert llmcourse("merge", config, "-o", "out").exit_code == 0
+    out = llmcourse.folder / "out"
+    (out / "README.md").write_text("my own words")
+    (out / "mine.gguf").write_bytes(b"quantized by hand")
+    (out / "sub").mkdir()
+    again = llmcourse("merge", config, "-o", "out", "--json")
+    assert again.exit_code == 0 and again.json["cached"], again.stderr
+    (out / "model.safetensors").unlink()  # damaged: it is made again
+    assert llmcourse("merge", config, "-o", "out").exit_code == 0
+    assert (out / "README.md").read_text() == "my own words"
+    assert llmcourse("merge", config, "dtype=float32", "-o", "out", "--force").exit_code == 0
+    assert (out / "mine.gguf").read_bytes() == b"quantized by hand" and (out / "sub").is_dir()
+
+
+def test_a_reader_that_closes_the_pipe_does_not_undo_the_work(llmcourse: Cli, family: Family) -> None:
+    config = linear(llmcourse.folder, family.code, family.prose)
+    process = llmcourse.start("merge", config, "-o", "out")
+    for stream in (process.stdin, process.stdout, process.stderr):
+        assert stream is not None
+        stream.close()
+    assert process.wait(timeout=120) == 0
+    assert (llmcourse.folder / "out" / "llmcourse.json").is_file()
+
+
 def test_a_chain_reads_what_quiet_printed(llmcourse: Cli, demo_hub: LoopbackHub, family: Family) -> None:
     alice = as_user(llmcourse, demo_hub)
     first = alice("merge", CONFIGS / "linear.yaml", "--push", "alice/soup", "-o", "soup", "-q").stdout.strip()

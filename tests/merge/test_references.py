@@ -113,10 +113,6 @@ def test_a_stage_may_be_used_for_its_tokenizer_alone() -> None:
             stages(stage("a", "org/x"), stage("b", "org/y")),
             "2 stages are used by no other (a, b); the result must be one.",
         ),
-        (
-            stages(stage("a", "org/x"), stage(None, "org/y")),
-            "2 stages are used by no other (a, (unnamed)); the result must be one.",
-        ),
     ],
 )
 def test_stages_that_lead_to_no_single_result_are_refused(text: str, what: str) -> None:

@@ -14,8 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from llmcourse.core import licences
-
-_REPO_ID = re.compile(r"[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*", re.ASCII)
+from llmcourse.core.model import is_hub_id
 
 
 class CardMetadata(BaseModel):
@@ -35,7 +34,7 @@ class CardMetadata(BaseModel):
     @field_validator("base_model")
     @classmethod
     def _only_repository_ids(cls, value: list[str]) -> list[str]:
-        wrong = [name for name in value if not _REPO_ID.fullmatch(name)]
+        wrong = [name for name in value if not is_hub_id(name)]
         if wrong:
             raise ValueError(f"{wrong[0]!r} is no Hub id; the Hub refuses such a card")
         return list(dict.fromkeys(value))

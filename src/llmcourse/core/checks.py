@@ -27,6 +27,8 @@ def library_checks(libraries: Iterable[str]) -> Iterator[Check]:
 
 def output_check(output: Path, fingerprint: str, force: bool) -> Check:
     """A new folder, an empty one, or an older result of ours with --force; nothing else is touched."""
+    if output == Path.cwd():
+        return fail("output", "The output is the folder you are in.", "Choose a new folder with -o.")
     if output.is_symlink() or output.is_file():
         return fail("output", f"{output} is a file or a link.", "Choose a new folder with -o.")
     parent = existing_parent(output)
@@ -42,7 +44,7 @@ def output_check(output: Path, fingerprint: str, force: bool) -> Check:
     if present.fingerprint == fingerprint:
         return ok("output", f"{output} (made already, or to be completed)")
     if force:
-        return warn("output", f"{output} holds another result and will be replaced.")
+        return warn("output", f"{output} holds another result; its files will be replaced.")
     return fail(
         "output",
         f"{output} holds the result of another run.",
@@ -84,7 +86,13 @@ def push_check(target: "Target | LlmcourseError", fingerprint: str, force: bool)
     place = f"{target.repo}@{target.revision}"
     if not target.exists:
         return ok("push", f"{place} (new, {'private' if target.private else 'public'})")
-    if target.is_empty or target.fingerprint == fingerprint:
+    if target.private and target.is_public:
+        return fail(
+            "push",
+            f"{target.repo} exists and is public, but private was asked for.",
+            "Make it private in its settings on the Hub, or push to a new repository.",
+        )
+    if not target.holds_model or target.fingerprint == fingerprint:
         return ok("push", place)
     if force:
         return warn("push", f"{place} holds another model and will be replaced by one commit.")

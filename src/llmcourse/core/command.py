@@ -12,14 +12,14 @@ and a template `card.md.jinja`.
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from llmcourse.core.artifact import MANIFEST_NAME, Artifact, OutputFile
+from llmcourse.core.artifact import MANIFEST_NAME, Artifact, OutputFile, sha256_of
 from llmcourse.core.card import Card, render
 from llmcourse.core.config import CommandConfig, load
 from llmcourse.core.console import Console, human_bytes
@@ -52,12 +52,15 @@ def execute(name: str, request: Request, console: Console) -> int:
     config = load(model, request.config, request.overrides)
     planning = Planning(name, request, console.is_verbose, config, planner)
     if request.dry_run:
-        console.plan(planning.plan)
+        with suppress(BrokenPipeError):
+            console.plan(planning.plan)
         return planning.plan.exit_code
     if planning.plan.failures:
         raise _refusal(planning.plan)
     writer = cast(CardModule, import_module(f"{package}.card"))
-    console.result(_Making(planning, package, console, writer).artifact())
+    artifact = _Making(planning, package, console, writer).artifact()
+    with suppress(BrokenPipeError):  # whoever read our stdout has had enough; the work is done
+        console.result(artifact)
     return 0
 
 
@@ -90,13 +93,11 @@ class _Making:
     def artifact(self) -> Artifact:
         """Make what is not made yet, publish what is not published yet."""
         workspace = Workspace(self.planning.output, self.planning.fingerprint)
-        artifact = workspace.finished()
-        if artifact is None or workspace.staging.exists():
-            with workspace.opened():
-                artifact = workspace.finished() or self._make(workspace)
-                workspace.discard()
-        artifact = self._with_current_card(artifact)
-        return self._pushed(artifact) if self.planning.push_wish else artifact
+        with workspace.opened():
+            artifact = workspace.finished() or self._make(workspace)
+            workspace.clean()
+            artifact = self._with_current_card(artifact)
+            return self._pushed(artifact) if self.planning.push_wish else artifact
 
     def _make(self, workspace: Workspace) -> Artifact:
         self._announce()
@@ -171,15 +172,16 @@ class _Making:
         if not self.planning.plan.settings.get("write_card", True):
             return artifact
         texts = self._card_texts(artifact)
+        recorded = {file.path: file.sha256 for file in artifact.files}
         for name, text in texts.items():
-            write_text(folder / name, text)
+            is_edited = name in recorded and sha256_of(folder / name) != recorded[name]
+            if not is_edited:  # what a person changed is theirs
+                write_text(folder / name, text)
         others = tuple(file for file in artifact.files if file.path not in texts)
         return replace(artifact, files=(*others, *(OutputFile.of(folder, name) for name in texts)))
 
     def _with_current_card(self, artifact: Artifact) -> Artifact:
         """Bring the card of a finished result up to what the config says now (tags, licence, …)."""
-        if not artifact.cached:
-            return artifact
         current = self._write_card(artifact, self.planning.output)
         if current.files != artifact.files:
             save_artifact(self.planning.output, current)
@@ -191,13 +193,8 @@ class _Making:
         unpublished = replace(artifact, hub=None, timings_s=_without_push(artifact.timings_s))
         save_artifact(self.planning.output, unpublished)
         files = (*artifact.files, OutputFile.of(self.planning.output, MANIFEST_NAME))
-        location = self.planning.hub.push(
-            self.planning.output,
-            files,
-            self.planning.target,
-            f"Add {self.planning.name} made by llmcourse",
-            self.progress,
-        )
+        sent = replace(unpublished, files=files)
+        location = self.planning.hub.push(self.planning.output, sent, self.planning.target, self.progress)
         seconds = round(time.monotonic() - begin, 3)
         published = replace(artifact, hub=location, timings_s=unpublished.timings_s | {"push": seconds})
         save_artifact(self.planning.output, published)

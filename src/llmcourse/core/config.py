@@ -100,7 +100,7 @@ def _apply_override(document: Document, override: str, model: type[CommandConfig
         raise ConfigError(f"The override {override!r} has no value.", f"For none write {key}=null.", override)
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise ConfigError(
             f"The value of {override!r} is not YAML.",
             "Quote it for YAML too, as in key='\"a: b\"'.",

@@ -169,7 +169,11 @@ class Console:
 
     def interrupted(self) -> None:
         self.close()
-        _write(sys.stderr, "interrupted: the same command goes on from here.")
+        what, fix = "Interrupted.", "The same command goes on from here."
+        _write(sys.stderr, f"{what} {fix}")
+        if self.is_json:
+            error = {"exit_code": 130, "what": what, "fix": fix, "where": None}
+            _write(sys.stdout, json.dumps({"error": error}, indent=2))
 
 
 @dataclass
@@ -251,11 +255,18 @@ def _rich(stream: IO[str]) -> "RichConsole":
 
     class Terminal(RichConsole):
         def on_broken_pipe(self) -> None:
-            raise BrokenPipeError  # rich would end the program with 1; a closed pipe is no failure
+            if stream is sys.stderr:
+                self.quiet = True  # nobody reads our progress; the work goes on
+            else:
+                raise BrokenPipeError  # rich would end the program with 1; a closed pipe is no failure
 
     return Terminal(file=stream, highlight=False)
 
 
 def _write(stream: IO[str], text: str) -> None:
-    stream.write(text + "\n")
-    stream.flush()
+    try:
+        stream.write(text + "\n")
+        stream.flush()
+    except BrokenPipeError:
+        if stream is not sys.stderr:
+            raise

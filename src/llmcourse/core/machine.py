@@ -63,10 +63,13 @@ def _cgroup_free_bytes() -> int:
     root = Path("/sys/fs/cgroup")
     try:
         limit = (root / "memory.max").read_text().strip()
-        used = (root / "memory.current").read_text().strip()
+        used = int((root / "memory.current").read_text())
+        parts = dict(line.split() for line in (root / "memory.stat").read_text().splitlines())
     except OSError:
         return sys.maxsize
-    return sys.maxsize if limit == "max" else max(0, int(limit) - int(used))
+    # Cached file contents count as used there, but the system gives them up when memory is asked for.
+    cached = int(parts.get("inactive_file", 0)) + int(parts.get("active_file", 0))
+    return sys.maxsize if limit == "max" else max(0, int(limit) - used + cached)
 
 
 def _gpus() -> tuple[Gpu, ...]:

@@ -12,17 +12,28 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import yaml
-
 from llmcourse.core.artifact import MANIFEST_NAME
+from llmcourse.core.card_head import card_metadata
 from llmcourse.core.errors import PlanError
 
 # In mergekit's order of preference (mergekit 0.1.5, io/lazy_tensor_loader.py).
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 _MAX_HEADER_BYTES = 100_000_000  # the safetensors library refuses longer ones
-_CARD_HEAD = re.compile(r"\A\s*---[ \t]*\r?\n(.*?)^---[ \t]*$", re.DOTALL | re.MULTILINE)
+_HUB_ID = re.compile(r"[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*", re.ASCII)
 _CACHE_PATH = re.compile(r"models--([^/\\]+)--([^/\\]+)[/\\]snapshots[/\\]([0-9a-f]{40})$")
+
+
+def expanded(path: str) -> Path:
+    """A path with ~ replaced; one of an unknown user is left as it is, and will not be found."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
+def is_hub_id(text: str) -> bool:
+    return _HUB_ID.fullmatch(text) is not None
 
 
 @dataclass(frozen=True)
@@ -39,7 +50,7 @@ class ModelRef:
         if text.startswith("hf://"):
             path, _, revision = text.removeprefix("hf://").partition("@")
             return cls(path, revision or None)
-        if Path(text).expanduser().exists():
+        if expanded(text).exists():
             return cls(text, None, is_local=True)
         path, _, revision = text.partition("@")
         looks_local = path.startswith(("/", ".", "~")) or path.count("/") > 1 or "\\" in path
@@ -49,7 +60,7 @@ class ModelRef:
 
     @property
     def folder(self) -> Path:
-        return Path(self.path).expanduser()
+        return expanded(self.path)
 
     def __str__(self) -> str:
         return f"{self.path}@{self.revision}" if self.revision else self.path
@@ -267,18 +278,6 @@ def _card(files: ModelFiles) -> dict[str, Any]:
         return {}
 
 
-def card_metadata(text: str) -> dict[str, Any]:
-    """The YAML head of a model card; an absent or unreadable head tells nothing and is empty."""
-    found = _CARD_HEAD.match(text)
-    if found is None:
-        return {}
-    try:
-        head = yaml.safe_load(found[1])
-    except (yaml.YAMLError, ValueError):  # ValueError: a date that no calendar has
-        return {}
-    return head if isinstance(head, dict) else {}
-
-
 def _local_origin(folder: Path) -> Origin:
     """The Hub repository a folder came from: the client's cache layout, or our own manifest, says it."""
     cached = _CACHE_PATH.search(str(folder.absolute()))
@@ -290,5 +289,5 @@ def _local_origin(folder: Path) -> Origin:
             repo = json.loads(manifest.read_text(encoding="utf-8"))["hub"]["repo"]
         except (ValueError, KeyError, TypeError):
             return Origin()  # not pushed, or not ours
-        return Origin(hub_id=repo if isinstance(repo, str) else None)
+        return Origin(hub_id=repo if isinstance(repo, str) and is_hub_id(repo) else None)
     return Origin()

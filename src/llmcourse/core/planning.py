@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -14,8 +14,9 @@ from llmcourse.core import checks, extras
 from llmcourse.core.config import CommandConfig, HubTarget
 from llmcourse.core.errors import LlmcourseError
 from llmcourse.core.machine import this_machine
-from llmcourse.core.model import ModelFacts, ModelRef, read_local
-from llmcourse.core.plan import Check, Facts, Plan
+from llmcourse.core.model import ModelFacts, ModelRef, expanded, read_local
+from llmcourse.core.plan import Check, Estimate, Facts, Plan
+from llmcourse.core.workspace import Workspace
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -59,7 +60,7 @@ class Planning:
     @cached_property
     def output(self) -> Path:
         if self.request.output or self.config.output:
-            return Path(self.request.output or str(self.config.output)).expanduser().absolute()
+            return expanded(self.request.output or str(self.config.output)).absolute()
         if self.push_wish:
             return Path(self.push_wish.repo.rpartition("/")[2]).absolute()
         stem = self.name if self.request.config == "-" else Path(self.request.config).stem
@@ -108,11 +109,18 @@ class Planning:
         yield from checks.library_checks(self.planner.LIBRARIES)
         fingerprint = self._fingerprint_of(plan)
         yield checks.output_check(self.output, fingerprint, self.request.force)
-        cache = self.hub.cache_folder() if plan.estimate.download else None
-        yield checks.disk_check(plan.estimate, self.output, cache)
-        yield checks.memory_check(plan.estimate, self.facts.machine)
+        yield from self._resource_checks(plan.estimate, Workspace(self.output, fingerprint))
         if self.push_wish:
             yield checks.push_check(self.target, fingerprint, self.request.force)
+
+    def _resource_checks(self, estimate: Estimate, workspace: Workspace) -> Iterator[Check]:
+        """Disk and memory for what is still to be made."""
+        if workspace.finished():
+            return
+        left = replace(estimate, write=max(0, estimate.write - workspace.staged_bytes()))
+        cache = self.hub.cache_folder() if left.download else None
+        yield checks.disk_check(left, self.output, cache)
+        yield checks.memory_check(left, self.facts.machine)
 
     @cached_property
     def target(self) -> "Target | LlmcourseError":

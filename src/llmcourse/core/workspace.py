@@ -24,6 +24,8 @@ from filelock import FileLock, Timeout
 from llmcourse.core.artifact import MANIFEST_NAME, Artifact, OutputFile, sha256_of
 from llmcourse.core.errors import PlanError
 
+_LOCK, _REPLACED = "lock", "replaced"
+
 
 class Workspace:
     """The staging folder of one output folder for one fingerprint."""
@@ -46,9 +48,13 @@ class Workspace:
         """
         try:
             self.staging.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.staging / "lock", timeout=0):
+            with FileLock(self.staging / _LOCK, timeout=0):
                 self._take_up()
-                yield
+                try:
+                    yield
+                finally:
+                    if {path.name for path in self.staging.iterdir()} == {_LOCK}:
+                        shutil.rmtree(self.staging)
         except Timeout:
             raise PlanError(
                 f"Another llmcourse process is writing {self.output.name}.",
@@ -69,7 +75,10 @@ class Workspace:
             record = {}
         for folder in (self.files, self.scratch):
             folder.mkdir(exist_ok=True)
-        recorded = [OutputFile(**item) for item in record.get("files", [])]
+        try:
+            recorded = [OutputFile(**item) for item in record.get("files", [])]
+        except TypeError:
+            recorded = []  # written by nobody we know: the work is done anew
         self.done = [file for file in recorded if self._is_whole(file)]
         self._save()
 
@@ -87,27 +96,60 @@ class Workspace:
         write_json(self.staging / "run.json", {"fingerprint": self.fingerprint, "files": files})
 
     def finished(self) -> Artifact | None:
-        """The artifact of an earlier run with this fingerprint, if all its files are still there."""
+        """The artifact of an earlier run with this fingerprint, if all its files are still there.
+
+        Texts (the card, the recipe) may have been edited since; that does not undo a merge.
+        """
         artifact = read_artifact(self.output)
         if artifact is None or artifact.fingerprint != self.fingerprint:
             return None
-        sizes_agree = all(
-            (self.output / file.path).is_file() and (self.output / file.path).stat().st_size == file.size
+        is_whole = all(
+            (self.output / file.path).is_file()
+            and (is_text(file.path) or (self.output / file.path).stat().st_size == file.size)
             for file in artifact.files
         )
-        return replace(artifact, cached=True) if sizes_agree else None
+        return replace(artifact, cached=True) if is_whole else None
+
+    def staged_bytes(self) -> int:
+        """Bytes of finished files that a run of this fingerprint will find in the staging folder."""
+        record = _read_json(self.staging / "run.json")
+        if record.get("fingerprint") != self.fingerprint or not self.files.is_dir():
+            return 0
+        return sum(path.stat().st_size for path in self.files.iterdir() if path.is_file())
 
     def publish(self, artifact: Artifact) -> None:
         """Give the staged files their final name; the manifest is written last, before the rename."""
         save_artifact(self.files, artifact)
         if self.output.exists() and any(self.output.iterdir()):
             # Only an older result of ours gets here (the plan refuses anything else).
-            self.output.rename(self.staging / "replaced")
+            self.output.rename(self.staging / _REPLACED)
         self.files.replace(self.output)
 
-    def discard(self) -> None:
-        """Remove the staging folder; what it held is published."""
-        shutil.rmtree(self.staging)
+    def clean(self) -> None:
+        """Empty the staging folder after publication; what others put into a replaced output is kept."""
+        self._restore_foreign()
+        for path in self.staging.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != _LOCK:
+                path.unlink()
+
+    def _restore_foreign(self) -> None:
+        """Bring back what was in the replaced output and is not ours, and texts of the same result."""
+        replaced = self.staging / _REPLACED
+        artifact = read_artifact(replaced)
+        if artifact is None:
+            return
+        ours = {file.path for file in artifact.files} | {MANIFEST_NAME}
+        is_same_result = artifact.fingerprint == self.fingerprint
+        for path in replaced.iterdir():
+            if path.name not in ours or (is_same_result and is_text(path.name)):
+                path.replace(self.output / path.name)
+
+
+def is_text(name: str) -> bool:
+    """Whether a file is a text that people edit beside the weights."""
+    return name.endswith((".md", ".yml", ".yaml"))
 
 
 def read_artifact(folder: Path) -> Artifact | None:

@@ -170,6 +170,7 @@ def walk_stages(config: Config) -> Iterator[Recipe | Moe]:
     Raises:
         ConfigError: stages use each other in a circle, or more than one is used by none.
     """
+    needed: set[str] = set().union(*(_used(stage, config.stage_names) for stage in config.merge))
     waiting = list(config.merge)
     made: set[str] = set()
     while waiting:
@@ -182,13 +183,15 @@ def walk_stages(config: Config) -> Iterator[Recipe | Moe]:
         stage = next((one for one in ready if one is not result), ready[0])
         waiting.remove(stage)
         made |= {stage.name} if stage.name else set()
-        yield stage
+        if stage is result or stage.name in needed:
+            yield stage
 
 
 def result_stage(config: Config) -> Recipe | Moe:
     """The stage that no other uses: the unnamed one, or the end of the chain."""
     used: set[str] = set().union(*(_used(stage, config.stage_names) for stage in config.merge))
     ends = [stage for stage in config.merge if stage.name not in used]
+    ends = [stage for stage in ends if stage.name is None] or ends
     if len(ends) != 1:
         raise ConfigError(
             f"{len(ends)} stages are used by no other ({_names(ends)}); the result must be one.",

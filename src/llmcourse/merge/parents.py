@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmcourse.core.model import ModelFacts
+from llmcourse.core.model import ModelFacts, is_hub_id
 from llmcourse.core.plan import Facts
 from llmcourse.merge.config import Config
 
@@ -36,7 +36,8 @@ def parents(config: Config, facts: Facts) -> list[Parent]:
 
 
 def hub_ids(config: Config, facts: Facts) -> list[str]:
-    return list(dict.fromkeys(parent.hub_id for parent in parents(config, facts) if parent.hub_id))
+    found = [parent.hub_id for parent in parents(config, facts) if parent.hub_id]
+    return list(dict.fromkeys(hub_id for hub_id in found if is_hub_id(hub_id)))
 
 
 def parent_licences(config: Config, facts: Facts) -> dict[str, str | None]:

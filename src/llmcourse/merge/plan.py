@@ -75,6 +75,9 @@ def _reading_checks(config: Config, facts: Facts) -> Iterator[Check]:
             )
         elif found.revision:
             yield ok(name, f"readable at commit {found.revision[:12]}")
+    wants_cuda = config.profile == "gpu" or config.options.cuda or config.options.gpu_rich
+    if (wants_cuda or (config.options.device or "").startswith("cuda")) and not facts.machine.gpus:
+        yield fail("gpu", "This machine has no CUDA GPU.", "Use profile: cpu, or a machine with one.", 3)
     if config.options.trust_remote_code:
         yield warn("trust_remote_code", "Code that the models bring will run on this machine.")
     for name in sorted(WITHOUT_EFFECT & config.options.model_fields_set):
@@ -93,6 +96,9 @@ def _stage_checks(
     except ConfigError as error:
         yield failure(error)
         return
+    for stage in config.merge:
+        if stage not in stages:
+            yield warn("merge", f"The stage {stage.name} is used by no other and is not made.")
     for stage in stages:
         yield from recipe_checks(stage) if isinstance(stage, Recipe) else moe_checks(stage)
         needed = (*stage.references(), *stage.tokenizer_references())
@@ -180,7 +186,7 @@ def _estimate(
     uses_gpu = options.cuda or options.device not in (None, "cpu")
     return Estimate(
         download=sum(found.missing_bytes for found in models),
-        write=sum(out.weight_bytes for _, out in outputs),
+        write=sum(out.weight_bytes for _, out in outputs) + loras,
         memory=_LOADED_BYTES + working,
         vram=working if uses_gpu else 0,
     )

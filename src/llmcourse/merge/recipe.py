@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from llmcourse.core.config import Strict
+from llmcourse.core.model import expanded
 
 Parameters = dict[str, Any]
 
@@ -28,7 +29,7 @@ class Reference(Strict):
             return value | {key: _path_text(value[key]) for key in ("model", "lora") if value.get(key)}
         if not isinstance(value, str) or not value.strip():
             raise ValueError("a model is missing here | Write org/name, org/name@revision or a folder.")
-        if Path(value).expanduser().exists():
+        if expanded(value).exists():
             return {"model": value}
         parts = value.split("+")
         if len(parts) > 2:

@@ -35,6 +35,7 @@ from mergekit.multigpu_executor import MultiGPUExecutor
 from mergekit.options import MergeOptions
 from mergekit.plan import MergePlanner
 from mergekit.tokenizer import TokenizerInfo
+from safetensors import SafetensorError
 
 from llmcourse.core.artifact import OutputFile
 from llmcourse.core.errors import LibraryError, file_error
@@ -279,13 +280,15 @@ def _mergekit_errors() -> Iterator[None]:
         logging.exception("merge failed")
         refusal = file_error(error)
         raise LibraryError(refusal.what, refusal.fix) from error
-    except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, SystemExit) as error:
+    except _LIBRARY_ERRORS as error:
         logging.exception("merge failed")
         raise LibraryError(f"mergekit failed: {_first_line(error)}", _READ_LOG) from error
     except MemoryError as error:
         raise LibraryError("Memory ran out.", "Use a machine with more memory.") from error
 
 
+_LIBRARY_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError,
+                   ImportError, SafetensorError, SystemExit)  # fmt: skip
 _READ_LOG = "Read the end of its log above; -v shows all of it."
 
 

@@ -4,6 +4,7 @@ huggingface_hub 2.4 retries uploads and listings by itself, but neither creation
 branches nor reading of model info: those are safe to repeat, so `retrying` repeats them.
 """
 
+import errno
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ from huggingface_hub.utils._auth import get_token
 from huggingface_hub.utils.tqdm import disable_progress_bars
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
-from llmcourse.core.errors import LlmcourseError, PlanError
+from llmcourse.core.errors import LlmcourseError, PlanError, file_error
 
 Result = TypeVar("Result")
 
@@ -37,6 +38,9 @@ Result = TypeVar("Result")
 NETWORK_ERRORS = (httpx2.HTTPError, ConnectionError, TimeoutError)
 HUB_ERRORS = (HfHubHTTPError, HFValidationError, EntryNotFoundError, LocalEntryNotFoundError,
               OfflineModeIsEnabled, RuntimeError, OSError, *NETWORK_ERRORS)  # fmt: skip
+# An answer that is no JSON of the Hub's kind, such as a network's login page.
+STRANGE_ANSWERS = (ValueError, KeyError, TypeError, AttributeError)
+_LOCAL_ERRNOS = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR}
 _PASSING_STATUS = {408, 429, 500, 502, 503, 504}
 
 
@@ -109,7 +113,7 @@ def translated(what: str, error_class: type[LlmcourseError] = PlanError) -> Iter
     """Turn the client's errors into one of ours; `what` is the model or repository concerned."""
     try:
         yield
-    except HUB_ERRORS as error:
+    except (*HUB_ERRORS, *STRANGE_ANSWERS) as error:
         sentence, fix = _sentences(error, what)
         raise error_class(sentence, fix, where=what) from error
 
@@ -136,6 +140,14 @@ def _sentences(error: BaseException, what: str) -> tuple[str, str]:
         )
     if isinstance(error, HFValidationError):
         return f"{what!r} is no valid repository id.", "Write it as user/name."
+    if isinstance(error, OSError) and error.errno in _LOCAL_ERRNOS:
+        refusal = file_error(error)
+        return refusal.what, refusal.fix
+    if isinstance(error, STRANGE_ANSWERS):
+        return (
+            f"The Hub's answer for {what} could not be understood ({type(error).__name__}).",
+            "Check HF_ENDPOINT and that no login page of your network answers instead.",
+        )
     if isinstance(error, OfflineModeIsEnabled | LocalEntryNotFoundError):
         return f"{what} is not in the local cache and the Hub is not reached.", "Go online and run it again."
     return _status_sentences(error, what)

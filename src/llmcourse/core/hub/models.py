@@ -103,6 +103,7 @@ def download(facts: ModelFacts, progress: Progress, more: Iterable[str] = ()) ->
     Raises:
         LibraryError: the download failed, also after retries.
     """
+    _drop_damaged(facts, more)
     total = _download_bytes(facts, more)
     with translated(str(facts.ref), LibraryError):
         if total == 0:
@@ -113,6 +114,15 @@ def download(facts: ModelFacts, progress: Progress, more: Iterable[str] = ()) ->
         # Writes the branch's name into the cache, so that HF_HUB_OFFLINE=1 finds the model by it.
         retrying(lambda: api().resolve_revision(facts.ref.path, revision=facts.ref.revision))
         return folder
+
+
+def _drop_damaged(facts: ModelFacts, more: Iterable[str]) -> None:
+    """Forget cached files of the wrong size: the client takes whatever is there for whole."""
+    for name in _needed(facts, more):
+        cached = try_to_load_from_cache(facts.ref.path, name, revision=facts.revision)
+        if isinstance(cached, str) and Path(cached).stat().st_size != facts.files[name]:
+            Path(cached).resolve().unlink()
+            Path(cached).unlink(missing_ok=True)
 
 
 def _snapshot(facts: ModelFacts, more: Iterable[str], step: Step | None) -> str:

@@ -13,30 +13,28 @@ from pathlib import Path
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
-from llmcourse.core.artifact import HubLocation, OutputFile
+from llmcourse.core.artifact import Artifact, HubLocation, OutputFile
 from llmcourse.core.errors import PublishError
 from llmcourse.core.hub.client import HUB_ERRORS, api, may_pass, retrying, status_of, translated
-from llmcourse.core.hub.target import RemoteFile, Target, remote_files
+from llmcourse.core.hub.target import WEIGHTS, RemoteFile, Target, remote_files
 from llmcourse.core.progress import Progress
 
 _SMALL_BYTES = 10_000_000
-# Left-overs of these kinds would be loaded instead of, or beside, the new files.
-_REPLACED = (".safetensors", ".bin", ".index.json", ".gguf", ".model", ".jinja")
 
 
-def push(
-    folder: Path, files: Sequence[OutputFile], target: Target, message: str, progress: Progress
-) -> HubLocation:
-    """Make the branch hold exactly these files (plus what others keep beside them).
+def push(folder: Path, artifact: Artifact, target: Target, progress: Progress) -> HubLocation:
+    """Make the branch hold exactly the artifact's files, plus what others keep beside them.
 
     Raises:
         PublishError: the Hub refused or could not be reached, or holds something else than was sent.
     """
+    files = artifact.files
+    message = f"Add {artifact.command} made by llmcourse"
     with translated(target.repo, PublishError):
         head = _ensure_branch(target)
         present = remote_files(target.repo, target.revision)
         missing = [file for file in files if not _is_same(folder, file, present.get(file.path))]
-        stale = _stale(present, files)
+        stale = _stale(present, artifact, target)
         if missing or stale:
             head = _send(folder, missing, stale, target, head, message, progress)
         _verify(folder, files, target, head)
@@ -62,9 +60,13 @@ def _head(target: Target) -> str:
     return info.sha
 
 
-def _stale(present: dict[str, RemoteFile], files: Sequence[OutputFile]) -> list[str]:
-    ours = {file.path for file in files}
-    return [name for name in present if name not in ours and name.endswith(_REPLACED) and "/" not in name]
+def _stale(present: dict[str, RemoteFile], artifact: Artifact, target: Target) -> list[str]:
+    """Files of the model that is being replaced; what others keep in the repository stays."""
+    if target.fingerprint == artifact.fingerprint:
+        return []
+    ours = {file.path for file in artifact.files}
+    replaced = target.listed or [name for name in present if name.endswith(WEIGHTS) and "/" not in name]
+    return [name for name in replaced if name in present and name not in ours]
 
 
 def _send(

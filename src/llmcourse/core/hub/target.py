@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from llmcourse.core.artifact import MANIFEST_NAME
 from llmcourse.core.config import HubTarget
 from llmcourse.core.errors import PlanError
 from llmcourse.core.hub.client import api, has_token, is_offline, retrying, translated
+
+WEIGHTS = (".safetensors", ".bin", ".index.json")
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,14 @@ class Target:
     exists: bool = False
     head: str | None = None
     files: Mapping[str, RemoteFile] | None = None
-    fingerprint: str | None = None  # of the artifact that the branch holds, where it is one of ours
+    is_public: bool = False
+    # Of the artifact that the branch holds, where it is one of ours.
+    fingerprint: str | None = None
+    listed: tuple[str, ...] = ()
 
     @property
-    def is_empty(self) -> bool:
-        return not set(self.files or ()) - {".gitattributes", "README.md"}
+    def holds_model(self) -> bool:
+        return self.fingerprint is not None or any(name.endswith(WEIGHTS) for name in self.files or ())
 
 
 def read_target(wish: HubTarget) -> Target:
@@ -100,15 +105,17 @@ def _may_write(grants: Mapping[str, Any], namespace: str, repo: str) -> bool:
 
 def _existing(repo: str, wish: HubTarget) -> Target:
     try:
-        retrying(lambda: api().model_info(repo))
-        head = retrying(lambda: api().model_info(repo, revision=wish.revision)).sha
-    except RevisionNotFoundError:
-        return Target(repo, wish.revision, wish.private, exists=True)
+        is_public = not retrying(lambda: api().model_info(repo)).private
     except RepositoryNotFoundError:
         return Target(repo, wish.revision, wish.private)
+    there = Target(repo, wish.revision, wish.private, exists=True, is_public=is_public)
+    try:
+        head = retrying(lambda: api().model_info(repo, revision=wish.revision)).sha
+    except RevisionNotFoundError:
+        return there
     files = remote_files(repo, wish.revision)
-    fingerprint = _remote_fingerprint(repo, head) if MANIFEST_NAME in files else None
-    return Target(repo, wish.revision, wish.private, True, head, files, fingerprint)
+    fingerprint, listed = _remote_manifest(repo, head) if MANIFEST_NAME in files else (None, ())
+    return replace(there, head=head, files=files, fingerprint=fingerprint, listed=listed)
 
 
 def remote_files(repo: str, revision: str) -> dict[str, RemoteFile]:
@@ -121,10 +128,12 @@ def remote_files(repo: str, revision: str) -> dict[str, RemoteFile]:
     }
 
 
-def _remote_fingerprint(repo: str, head: str | None) -> str | None:
+def _remote_manifest(repo: str, head: str | None) -> tuple[str | None, tuple[str, ...]]:
+    """Fingerprint and files of the artifact at `head`; nothing where the manifest is not ours."""
     try:
         path = retrying(lambda: api().hf_hub_download(repo, MANIFEST_NAME, revision=head))
-        return str(json.loads(Path(path).read_text(encoding="utf-8"))["fingerprint"])
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        return str(data["fingerprint"]), tuple(str(file["path"]) for file in data["files"])
     except (EntryNotFoundError, ValueError, KeyError, TypeError):
-        # Not written by us: then it is somebody's file, and the push needs --force like any other.
-        return None
+        # Then it is somebody's file, and a push over weights needs --force like any other.
+        return None, ()
