@@ -10,6 +10,8 @@ A command is a package with four modules that this one finds by name:
 and a template `card.md.jinja`.
 """
 
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,7 +25,7 @@ from llmcourse.core.artifact import MANIFEST_NAME, Artifact, OutputFile, sha256_
 from llmcourse.core.card import Card, render
 from llmcourse.core.config import CommandConfig, load
 from llmcourse.core.console import Console, human_bytes
-from llmcourse.core.errors import LlmcourseError, Problems
+from llmcourse.core.errors import LibraryError, LlmcourseError, Problems
 from llmcourse.core.isolated import Job, Worker
 from llmcourse.core.model import ModelFacts
 from llmcourse.core.plan import Facts, Plan
@@ -47,6 +49,29 @@ def execute(name: str, request: Request, console: Console) -> int:
         LlmcourseError: with the sentences and the exit code of whatever stopped it.
     """
     package = f"llmcourse.{name.replace('-', '_')}"
+    if request.dry_run:
+        return _execute(name, package, request, console, None)
+    with _early_worker(package, console) as worker:
+        return _execute(name, package, request, console, worker)
+
+
+@contextmanager
+def _early_worker(package: str, console: Console) -> Iterator[Worker]:
+    """A child that loads the libraries while this process plans; its log is kept if it explains an error."""
+    with tempfile.NamedTemporaryFile(prefix="llmcourse-", suffix=".log", delete=False) as log:
+        worker = Worker(f"{package}.run", log, console.is_verbose)
+        try:
+            yield worker
+        except LlmcourseError as error:
+            error.log = Path(log.name) if isinstance(error, LibraryError) else None
+            raise
+        finally:
+            worker.stop()
+            if not isinstance(sys.exception(), LibraryError):
+                Path(log.name).unlink()
+
+
+def _execute(name: str, package: str, request: Request, console: Console, worker: Worker | None) -> int:
     model = cast(type[CommandConfig], import_module(f"{package}.config").Config)
     planner = cast(PlanModule, import_module(f"{package}.plan"))
     config = load(model, request.config, request.overrides)
@@ -58,7 +83,8 @@ def execute(name: str, request: Request, console: Console) -> int:
     if planning.plan.failures:
         raise _refusal(planning.plan)
     writer = cast(CardModule, import_module(f"{package}.card"))
-    artifact = _Making(planning, package, console, writer).artifact()
+    assert worker is not None, "only a dry run has none"
+    artifact = _Making(planning, package, console, writer, worker).artifact()
     with suppress(BrokenPipeError):  # whoever read our stdout has had enough; the work is done
         console.result(artifact)
     return 0
@@ -78,6 +104,7 @@ class _Making:
     package: str
     console: Console
     card_writer: CardModule
+    worker: Worker
     timings_s: dict[str, float] = field(default_factory=dict)
 
     @cached_property
@@ -147,19 +174,11 @@ class _Making:
             scratch=workspace.scratch,
             done=tuple(workspace.done),
         )
-        with workspace.log.open("ab") as log:
-            worker = Worker(f"{self.package}.run", log, self.console.is_verbose)
-            try:
-                for message in worker.run(job):
-                    if isinstance(message, OutputFile):
-                        workspace.commit(message)
-                    else:
-                        self.console.event(message)
-            except LlmcourseError as error:
-                error.log = workspace.log
-                raise
-            finally:
-                worker.stop()
+        for message in self.worker.run(job):
+            if isinstance(message, OutputFile):
+                workspace.commit(message)
+            else:
+                self.console.event(message)
 
     def _card_texts(self, artifact: Artifact) -> dict[str, str]:
         """The card, and the texts that belong beside it, by file name."""

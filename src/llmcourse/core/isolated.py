@@ -60,6 +60,7 @@ class Worker:
     is_verbose: bool
     _process: subprocess.Popen[bytes] = field(init=False)
     _events: IO[str] = field(init=False)
+    _has_job: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         read_end, write_end = os.pipe()
@@ -81,6 +82,7 @@ class Worker:
         Raises:
             LlmcourseError: what the adapter raised, or LibraryError if the child ended without a word.
         """
+        self._has_job = True
         yield Started(_LOADING)
         self._send(job)
         for line in self._events:
@@ -116,7 +118,9 @@ class Worker:
         )
 
     def stop(self) -> None:
-        """End the child: it gets two seconds, then it is killed."""
+        """End the child: at once if it has no job, else it gets two seconds."""
+        if not self._has_job:
+            self._process.kill()
         if self._process.stdin:
             with suppress(BrokenPipeError):
                 self._process.stdin.close()

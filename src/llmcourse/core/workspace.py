@@ -3,7 +3,6 @@
 Beside the output folder `out` there is `.out.llmcourse/` while a run is under way:
 
     run.json   the run's fingerprint and every finished file (the next run continues after them)
-    run.log    the library's own log
     files/     what becomes `out`, by one rename, when everything is there
     scratch/   intermediate things, deleted with the staging folder
 
@@ -36,7 +35,6 @@ class Workspace:
         self.staging = self.output.with_name(f".{self.output.name}.llmcourse")
         self.files = self.staging / "files"
         self.scratch = self.staging / "scratch"
-        self.log = self.staging / "run.log"
         self.done: list[OutputFile] = []
 
     @contextmanager
