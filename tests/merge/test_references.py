@@ -127,12 +127,17 @@ def test_stages_that_lead_to_no_single_result_are_refused(text: str, what: str) 
         (stages(stage(None, "org/x"), stage(None, "org/y")), "two documents are unnamed."),
         (stages(stage("a", "org/x"), stage("a", "org/y")), "two documents are called 'a'."),
         (stage("../a", "org/x"), "the stage name '../a' leaves its folder."),
-        (stage("a/b", "org/x"), "the stage name 'a/b' leaves its folder."),
+        (stage("/a/b", "org/x"), "the stage name '/a/b' leaves its folder."),
         (stage("'..'", "org/x"), "the stage name '..' leaves its folder."),
-        (stage("'a\\b'", "org/x"), "the stage name 'a\\\\b' leaves its folder."),
+        (stage("a/../../b", "org/x"), "the stage name 'a/../../b' leaves its folder."),
     ],
 )
 def test_a_stage_needs_a_plain_name_of_its_own(text: str, what: str) -> None:
     with pytest.raises(ConfigError) as caught:
         config(text)
     assert caught.value.what == what
+
+
+def test_a_stage_may_be_named_like_a_repository_and_unused_ones_are_left_out() -> None:
+    read = config(stages(stage("org/soup", "org/x"), stage("side", "org/y"), stage(None, "org/soup")))
+    assert [part.name for part in walk_stages(read)] == ["org/soup", None]

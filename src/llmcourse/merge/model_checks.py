@@ -63,7 +63,7 @@ def _outside_ranges(part: OutputSlice, models: Models) -> Iterator[Check]:
             continue  # that it cannot be read is said elsewhere
         start, end = source.layer_range
         count = layer_count(facts_of(source.model, models))
-        if not 0 <= start < end <= count:
+        if not 0 <= start <= end <= count:
             yield fail(
                 "layer_range",
                 f"Layers {start} to {end} of {source.model} do not exist; it has {count}.",

@@ -157,7 +157,7 @@ class Recipe(Strict):
     @field_validator("name")
     @classmethod
     def _plain_name(cls, value: str | None) -> str | None:
-        if value is not None and (Path(value).name != value or value in (".", "..") or "\\" in value):
+        if value is not None and (not value or value.startswith(("/", "~")) or ".." in Path(value).parts):
             raise ValueError(f"the stage name {value!r} leaves its folder | Use a plain word.")
         return value
 

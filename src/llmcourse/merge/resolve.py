@@ -56,11 +56,15 @@ class Resolver:
         return OrderedConfiguration.model_validate(self.document(stage))
 
     def stage_folder(self, stage: Recipe | Moe) -> Path:
-        return self._scratch / "stages" / str(stage.name)
+        return self._stage(str(stage.name))
+
+    def _stage(self, name: str) -> Path:
+        """A stage may be named like a repository, with a slash."""
+        return self._scratch / "stages" / name.replace("/", "--")
 
     def _folder(self, text: str) -> str:
         """A model's folder: an input, or the result of an earlier stage."""
-        return self._inputs.get(text) or str(self._scratch / "stages" / text)
+        return self._inputs.get(text) or str(self._stage(text))
 
     def _resolved(self, value: Any) -> Any:
         if isinstance(value, list):
