@@ -9,13 +9,14 @@ import signal
 import sys
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 
 import typer
 
 from llmcourse import __version__
 
 if TYPE_CHECKING:
+    from llmcourse.core.console import ProgressStyle
     from llmcourse.core.planning import Request
 
 # name -> (what it does, examples for --help)
@@ -121,7 +122,7 @@ def _run(name: str, request: "Request", how: tuple[bool, bool, bool, str]) -> No
     from llmcourse.core.errors import LlmcourseError, file_error
 
     as_json, quiet, verbose, progress = how
-    console = Console(as_json, quiet, verbose, progress)  # type: ignore[arg-type]  # checked above
+    console = Console(as_json, quiet, verbose, cast("ProgressStyle", progress))
     try:
         code = execute(name, request, console)
     except LlmcourseError as error:

@@ -70,9 +70,11 @@ class Console:
             self._steps[event.step] = _RunningStep(event, task)
         elif isinstance(event, Advanced):
             step = self._steps[event.step]
+            assert step.task is not None
             bars.update(step.task, completed=event.done, shown=step.amount(event.done))
         elif isinstance(event, Finished):
             step = self._steps.pop(event.step)
+            assert step.task is not None
             bars.remove_task(step.task)
             bars.console.print(step.closing_line(), markup=False, highlight=False)
 
@@ -179,7 +181,7 @@ class Console:
 @dataclass
 class _RunningStep:
     started: Started
-    task: "TaskID" = 0  # type: ignore[assignment]  # TaskID is a NewType that lives in rich
+    task: "TaskID | None" = None  # its bar, where bars are shown
     begin: float = field(default_factory=time.monotonic)
     last_shown: float = field(default_factory=time.monotonic)
 

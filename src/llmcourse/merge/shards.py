@@ -75,6 +75,31 @@ def plan_shards(tensors: Sequence[PlannedTensor], max_shard_bytes: int) -> list[
 
 
 @dataclass
+class _Layout:
+    """Which tensor lies where in a file's data."""
+
+    entries: dict[str, Any] = field(default_factory=dict)
+    end: int = 0
+    is_aligned: bool = True
+
+    def place(self, name: str, dtype: str, shape: Sequence[int], nbytes: int) -> None:
+        offsets = [self.end, self.end + nbytes]
+        self.entries[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": offsets}
+        self.is_aligned &= self.end % _WIDTHS[dtype] == 0
+        self.end += nbytes
+
+    def header(self) -> bytes:
+        return json.dumps({"__metadata__": {"format": "pt"}} | self.entries, separators=(",", ":")).encode()
+
+    def padded_header(self, room: int) -> bytes:
+        """The header with its length in front, filled up with spaces to `room` bytes."""
+        header = self.header()
+        if len(header) > room:
+            raise RuntimeError("the merged tensors are not those that were planned")
+        return room.to_bytes(8, "little") + header.ljust(room)
+
+
+@dataclass
 class _OpenFile:
     """A file being written: data is appended behind the header, which is written again if it differs."""
 
@@ -82,18 +107,7 @@ class _OpenFile:
     file: IO[bytes]
     header: bytes  # as planned, with its length and room to spare
     digest: Any = field(default_factory=hashlib.sha256)
-    entries: dict[str, Any] = field(default_factory=dict)
-    end: int = 0
-    is_aligned: bool = True
-
-    def place(self, name: str, dtype: str, shape: Sequence[int], nbytes: int) -> None:
-        self.entries[name] = {
-            "dtype": dtype,
-            "shape": list(shape),
-            "data_offsets": [self.end, self.end + nbytes],
-        }
-        self.is_aligned &= self.end % _WIDTHS[dtype] == 0
-        self.end += nbytes
+    layout: _Layout = field(default_factory=_Layout)
 
     def write(self, data: memoryview) -> None:
         self.file.write(data)
@@ -121,16 +135,16 @@ class ShardWriter:
         with self._lock:
             shard = self._shard_of[name]
             out = self._open.get(shard.name) or self._start(shard)
-            out.place(name, DTYPES[tensor.dtype], tensor.shape, tensor.numel() * tensor.element_size())
+            out.layout.place(name, DTYPES[tensor.dtype], tensor.shape, tensor.numel() * tensor.element_size())
             self._queue.put((out, tensor))
         self._raise_failure()
 
     def _start(self, shard: Shard) -> _OpenFile:
-        planned = _OpenFile(Path(), None, b"")  # type: ignore[arg-type]  # only lays out the entries
+        planned = _Layout()
         for tensor in shard.tensors:
             planned.place(tensor.name, tensor.dtype, tensor.shape, tensor.nbytes)
-        room = len(_header(planned.entries)) + _SPARE_BYTES * len(shard.tensors)
-        header = _padded(planned.entries, room + -room % 8)
+        room = len(planned.header()) + _SPARE_BYTES * len(shard.tensors)
+        header = planned.padded_header(room + -room % 8)
         path = self._folder / shard.name
         self._open[shard.name] = out = _OpenFile(path, path.open("wb"), header)
         out.write(memoryview(header))
@@ -164,18 +178,18 @@ class ShardWriter:
         return self._close(self._open.pop(shard.name))
 
     def _close(self, out: _OpenFile) -> OutputFile:
-        header = _padded(out.entries, len(out.header) - 8)
+        header = out.layout.padded_header(len(out.header) - 8)
         is_as_planned = header == out.header
         with out.file as file:
             if not is_as_planned:
                 file.seek(0)
                 file.write(header)
-        if not out.is_aligned:
+        if not out.layout.is_aligned:
             # Readers map tensors in place and want them aligned; the library sorts by dtype.
             safetensors.torch.save_file(safetensors.torch.load_file(out.path), out.path, {"format": "pt"})
-        self.weight_map |= dict.fromkeys(out.entries, out.path.name)
-        self.total_bytes += out.end
-        was_hashed = is_as_planned and out.is_aligned
+        self.weight_map |= dict.fromkeys(out.layout.entries, out.path.name)
+        self.total_bytes += out.layout.end
+        was_hashed = is_as_planned and out.layout.is_aligned
         sha256 = out.digest.hexdigest() if was_hashed else sha256_of(out.path)
         return OutputFile(out.path.name, out.path.stat().st_size, sha256)
 
@@ -189,15 +203,3 @@ class ShardWriter:
         self._thread.join()
         for out in self._open.values():
             out.file.close()
-
-
-def _header(entries: dict[str, Any]) -> bytes:
-    return json.dumps({"__metadata__": {"format": "pt"}} | entries, separators=(",", ":")).encode()
-
-
-def _padded(entries: dict[str, Any], room: int) -> bytes:
-    """The header with its length in front, filled up with spaces to `room` bytes."""
-    header = _header(entries)
-    if len(header) > room:
-        raise RuntimeError("the merged tensors are not those that were planned")
-    return room.to_bytes(8, "little") + header.ljust(room)
