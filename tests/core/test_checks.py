@@ -6,10 +6,17 @@ from pathlib import Path
 import pytest
 
 from llmcourse.core.artifact import Artifact
-from llmcourse.core.checks import disk_check, library_checks, memory_check, output_check, push_check
+from llmcourse.core.checks import (
+    disk_check,
+    gpu_memory_check,
+    library_checks,
+    memory_check,
+    output_check,
+    push_check,
+)
 from llmcourse.core.errors import BY_NAME, ConfigError, LlmcourseError, MissingError, PlanError, file_error
 from llmcourse.core.hub import Target
-from llmcourse.core.machine import Machine, free_disk_bytes
+from llmcourse.core.machine import Gpu, Machine, free_disk_bytes
 from llmcourse.core.plan import Check, Estimate, Plan, fail, failure, ok, warn
 from llmcourse.core.workspace import save_artifact
 
@@ -82,6 +89,13 @@ def test_memory_that_is_tight_warns_and_that_is_short_refuses(memory: int, statu
     check = memory_check(Estimate(memory=memory), MACHINE)
     assert check.status == status
     assert "needed at the peak, 1.0 GB free" in check.what
+
+
+def test_a_gpu_with_too_little_free_memory_refuses() -> None:
+    machine = replace(MACHINE, gpus=(Gpu("H100", 1_000_000_000),))
+    assert gpu_memory_check(Estimate(vram=500_000_000), machine).status == "ok"
+    refused = gpu_memory_check(Estimate(vram=2_000_000_000), machine)
+    assert (refused.status, refused.exit_code) == ("fail", 4)
 
 
 HELD = Target("me/x", "main", private=False, exists=True, head="c" * 40, files={}, fingerprint="f")

@@ -180,13 +180,47 @@ def test_a_rerun_keeps_what_a_person_put_into_the_output(llmcourse: Cli, family:
     (out / "README.md").write_text("my own words")
     (out / "mine.gguf").write_bytes(b"quantized by hand")
     (out / "sub").mkdir()
-    again = llmcourse("merge", config, "-o", "out", "--json")
-    assert again.exit_code == 0 and again.json["cached"], again.stderr
+    for _ in range(2):  # also the second time, when the edit is known already
+        again = llmcourse("merge", config, "-o", "out", "--json")
+        assert again.exit_code == 0 and again.json["cached"], again.stderr
+        assert (out / "README.md").read_text() == "my own words"
     (out / "model.safetensors").unlink()  # damaged: it is made again
     assert llmcourse("merge", config, "-o", "out").exit_code == 0
     assert (out / "README.md").read_text() == "my own words"
     assert llmcourse("merge", config, "dtype=float32", "-o", "out", "--force").exit_code == 0
     assert (out / "mine.gguf").read_bytes() == b"quantized by hand" and (out / "sub").is_dir()
+
+
+def test_a_deleted_card_is_written_again_without_another_merge(llmcourse: Cli, family: Family) -> None:
+    config = linear(llmcourse.folder, family.code, family.prose)
+    assert llmcourse("merge", config, "-o", "out").exit_code == 0
+    (llmcourse.folder / "out" / "README.md").unlink()
+    again = llmcourse("merge", config, "-o", "out", "--json")
+    assert again.json["cached"]
+    assert "lazymergekit" in (llmcourse.folder / "out" / "README.md").read_text()
+
+
+def test_published_texts_do_not_tell_where_models_lie_on_this_machine(
+    llmcourse: Cli, hub: LoopbackHub, family: Family
+) -> None:
+    config = linear(llmcourse.folder, family.code, family.prose)
+    result = as_user(llmcourse, hub)("merge", config, "-o", "out", "--push", "merged")
+    assert result.exit_code == 0, result.stderr
+    repo = hub.repo("alice/merged")
+    texts = [repo.read(name).decode() for name in ("README.md", "mergekit_config.yml", "llmcourse.json")]
+    assert not [text for text in texts if str(family.code.parent) in text]
+    assert 'model = "alice/merged"' in texts[0]
+
+
+def test_a_damaged_cache_is_downloaded_again(llmcourse: Cli, demo_hub: LoopbackHub) -> None:
+    alice = as_user(llmcourse, demo_hub)
+    assert alice("merge", CONFIGS / "linear.yaml", "-o", "out").exit_code == 0
+    home = llmcourse.folder / "hf-home-alice" / "hub"
+    for path in [*home.rglob("snapshots/*/model.safetensors"), *home.rglob("snapshots/*/config.json")]:
+        with path.resolve().open("r+b") as blob:
+            blob.truncate(100)
+    result = alice("merge", CONFIGS / "linear.yaml", "-o", "again")
+    assert result.exit_code == 0, result.stderr
 
 
 def test_a_reader_that_closes_the_pipe_does_not_undo_the_work(llmcourse: Cli, family: Family) -> None:

@@ -17,7 +17,7 @@ from llmcourse.core.extras import library_version
 from llmcourse.merge import recipe
 from llmcourse.merge.methods import MERGEKIT_VERSION, METHODS
 from llmcourse.merge.options import MergeOptions
-from llmcourse.merge.recipe_checks import CHAT_TEMPLATES, DTYPES
+from llmcourse.merge.recipe_checks import CHAT_TEMPLATES, DTYPES, MOE_ARCHITECTURES
 
 Told = dict[str, Any]
 
@@ -26,7 +26,7 @@ import importlib.resources, json, typing
 from mergekit import config, options
 from mergekit.common import ModelReference, dtype_from_name
 from mergekit.merge_methods.registry import registered_methods
-from mergekit.moe import config as moe
+from mergekit.moe import ALL_OUTPUT_ARCHITECTURES, config as moe
 from mergekit.tokenizer import config as tokenizer
 
 def kind(type_):
@@ -57,6 +57,7 @@ print(json.dumps({
     "dtypes": [name for name in names if knows(name)],
     "templates": sorted(t.name.removesuffix(".jinja") for t in templates if t.name.endswith(".jinja")),
     "schemas": {s.__name__: sorted(s.model_fields) for s in schemas},
+    "architectures": [architecture.name().lower() for architecture in ALL_OUTPUT_ARCHITECTURES],
     "required": {s.__name__: sorted(n for n, f in s.model_fields.items() if f.is_required())
                  for s in schemas},
 }))
@@ -118,6 +119,10 @@ def test_dtypes_are_those_that_mergekit_knows(told: Told) -> None:
 
 def test_chat_templates_are_those_that_mergekit_has(told: Told) -> None:
     assert sorted(CHAT_TEMPLATES) == sorted([*told["templates"], "auto"])
+
+
+def test_mixtures_are_those_that_mergekit_makes(told: Told) -> None:
+    assert list(MOE_ARCHITECTURES) == told["architectures"]
 
 
 SCHEMAS: dict[str, type[BaseModel]] = {

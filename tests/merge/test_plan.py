@@ -121,6 +121,7 @@ H100 = Gpu("NVIDIA H100", 80_000_000_000)
         (replace(LAPTOP, total_memory_bytes=64_000_000_000), "", "cpu-high-ram (no GPU, ample memory)"),
         (replace(LAPTOP, gpus=(H100,)), "", "gpu (this machine has NVIDIA H100)"),
         (replace(LAPTOP, gpus=(H100,)), "profile: cpu", "cpu (as written)"),
+        (replace(LAPTOP, gpus=(H100,)), "options: {device: cpu}", "cpu-high-ram (the options name the CPU)"),
         (LAPTOP, "options: {cuda: true}", "gpu (the options name a GPU)"),
     ],
 )

@@ -256,3 +256,10 @@ def test_a_model_that_cannot_be_read_is_said_in_its_own_words() -> None:
     plan = plan_of(LINEAR, {"org/b": gone})
     assert said(plan) == ["org/b: There is no org/b on the Hub that you can see. Check the name."]
     assert plan.exit_code == 4
+
+
+def test_a_tensor_that_one_model_lacks_is_said() -> None:
+    facts = model("org/b")
+    tensors = {name: tensor for name, tensor in facts.tensors.items() if name != "model.norm.weight"}
+    [message] = said(plan_of(LINEAR, {"org/b": replace(facts, tensors=tensors)}), "warn")
+    assert message.startswith("tensors: org/a has model.norm.weight and org/b has not; mergekit stops")

@@ -203,6 +203,11 @@ def moe(more: str = "", first: str = "code", second: str = "org/c", prompt: str 
             "experts: All experts are the same model, so the result equals it. Use different models.",
         ),
         (
+            moe("architecture: bogus"),
+            "architecture: architecture 'bogus' is not known. "
+            "Use one of: mixtral, deepseek moe, qwen moe, qwen3 moe.",
+        ),
+        (
             moe("dtype: bf16"),
             "dtype: dtype 'bf16' is not known. Use one of: bfloat16, float16, float32, float64.",
         ),

@@ -53,6 +53,8 @@ class Artifact:
     versions: dict[str, str]
     timings_s: dict[str, float]
     details: dict[str, Any] = field(default_factory=dict)
+    # sha256 of the card and the texts beside it as llmcourse wrote them: one that differs was edited.
+    written: dict[str, str] = field(default_factory=dict)
     hub: HubLocation | None = None
     cached: bool = False
 

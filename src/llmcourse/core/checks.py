@@ -80,6 +80,13 @@ def memory_check(estimate: Estimate, machine: Machine) -> Check:
     return ok("memory", what)
 
 
+def gpu_memory_check(estimate: Estimate, machine: Machine) -> Check:
+    what = f"{human_bytes(estimate.vram)} needed, {human_bytes(machine.vram_bytes)} free"
+    if machine.gpus and estimate.vram > machine.vram_bytes:
+        return fail("GPU memory", f"{what}.", "Free memory of the GPU, or use the CPU.")
+    return ok("GPU memory", what)
+
+
 def push_check(target: "Target | LlmcourseError", fingerprint: str, force: bool) -> Check:
     if isinstance(target, LlmcourseError):
         return failure(target, "push")

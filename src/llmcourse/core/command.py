@@ -182,8 +182,7 @@ class _Making:
 
     def _card_texts(self, artifact: Artifact) -> dict[str, str]:
         """The card, and the texts that belong beside it, by file name."""
-        published = artifact.hub.repo if artifact.hub else None
-        repo = self.planning.push_wish.repo if self.planning.push_wish else published
+        repo = self.planning.repo or (artifact.hub.repo if artifact.hub else None)
         card = self.card_writer.card(self.planning.config, self.planning.facts, artifact, repo)
         return {CARD_NAME: render(card, self.package), **card.files}
 
@@ -191,18 +190,21 @@ class _Making:
         if not self.planning.plan.settings.get("write_card", True):
             return artifact
         texts = self._card_texts(artifact)
-        recorded = {file.path: file.sha256 for file in artifact.files}
+        written = dict(artifact.written)
         for name, text in texts.items():
-            is_edited = name in recorded and sha256_of(folder / name) != recorded[name]
-            if not is_edited:  # what a person changed is theirs
-                write_text(folder / name, text)
+            path = folder / name
+            if path.is_file() and name in written and sha256_of(path) != written[name]:
+                continue  # what a person changed is theirs
+            write_text(path, text)
+            written[name] = sha256_of(path)
         others = tuple(file for file in artifact.files if file.path not in texts)
-        return replace(artifact, files=(*others, *(OutputFile.of(folder, name) for name in texts)))
+        files = (*others, *(OutputFile.of(folder, name) for name in texts))
+        return replace(artifact, files=files, written=written)
 
     def _with_current_card(self, artifact: Artifact) -> Artifact:
         """Bring the card of a finished result up to what the config says now (tags, licence, …)."""
         current = self._write_card(artifact, self.planning.output)
-        if current.files != artifact.files:
+        if current != artifact:
             save_artifact(self.planning.output, current)
         return current
 

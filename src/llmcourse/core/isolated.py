@@ -114,7 +114,7 @@ class Worker:
             raise KeyboardInterrupt
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         return LibraryError(
-            f"The run ended with {name}.", f"Read the log's end below; all of it is in {self.log.name}."
+            f"The run ended with {name}.", f"Read the log's end above; all of it is in {self.log.name}."
         )
 
     def stop(self) -> None:

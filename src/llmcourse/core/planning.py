@@ -121,6 +121,8 @@ class Planning:
         cache = self.hub.cache_folder() if left.download else None
         yield checks.disk_check(left, self.output, cache)
         yield checks.memory_check(left, self.facts.machine)
+        if left.vram:
+            yield checks.gpu_memory_check(left, self.facts.machine)
 
     @cached_property
     def target(self) -> "Target | LlmcourseError":
@@ -129,6 +131,13 @@ class Planning:
             return cast("Target", self.hub.read_target(self.push_wish))
         except LlmcourseError as error:
             return error
+
+    @property
+    def repo(self) -> str | None:
+        """Full id of the repository that the result is published to, if it is."""
+        if self.push_wish is None or isinstance(self.target, LlmcourseError):
+            return None
+        return self.target.repo
 
     @property
     def fingerprint(self) -> str:

@@ -32,7 +32,7 @@ class Workspace:
     def __init__(self, output: Path, fingerprint: str) -> None:
         self.output = output.absolute()
         self.fingerprint = fingerprint
-        self.staging = self.output.with_name(f".{self.output.name}.llmcourse")
+        self.staging = self.output.parent / f".{self.output.name}.llmcourse"
         self.files = self.staging / "files"
         self.scratch = self.staging / "scratch"
         self.done: list[OutputFile] = []
@@ -44,15 +44,20 @@ class Workspace:
         Raises:
             PlanError: another process works on this output, or the place cannot be written.
         """
+        lock = self._locked()
+        try:
+            self._take_up()
+            yield
+        finally:
+            if {path.name for path in self.staging.iterdir()} == {_LOCK}:
+                shutil.rmtree(self.staging)
+            lock.release()
+
+    def _locked(self) -> FileLock:
+        lock = FileLock(self.staging / _LOCK, timeout=0)
         try:
             self.staging.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.staging / _LOCK, timeout=0):
-                self._take_up()
-                try:
-                    yield
-                finally:
-                    if {path.name for path in self.staging.iterdir()} == {_LOCK}:
-                        shutil.rmtree(self.staging)
+            lock.acquire()
         except Timeout:
             raise PlanError(
                 f"Another llmcourse process is writing {self.output.name}.",
@@ -63,6 +68,7 @@ class Workspace:
             raise PlanError(
                 f"{error.filename} cannot be written.", "Choose a folder of yours with -o.", str(self.output)
             ) from None
+        return lock
 
     def _take_up(self) -> None:
         record = _read_json(self.staging / "run.json")
@@ -96,16 +102,14 @@ class Workspace:
     def finished(self) -> Artifact | None:
         """The artifact of an earlier run with this fingerprint, if all its files are still there.
 
-        Texts (the card, the recipe) may have been edited since; that does not undo a merge.
+        Texts (the card, the recipe) may have been edited or deleted since; that undoes no result.
         """
         artifact = read_artifact(self.output)
         if artifact is None or artifact.fingerprint != self.fingerprint:
             return None
-        is_whole = all(
-            (self.output / file.path).is_file()
-            and (is_text(file.path) or (self.output / file.path).stat().st_size == file.size)
-            for file in artifact.files
-        )
+        weights = [file for file in artifact.files if not is_text(file.path)]
+        paths = [(self.output / file.path, file.size) for file in weights]
+        is_whole = all(path.is_file() and path.stat().st_size == size for path, size in paths)
         return replace(artifact, cached=True) if is_whole else None
 
     def staged_bytes(self) -> int:
@@ -141,8 +145,11 @@ class Workspace:
         ours = {file.path for file in artifact.files} | {MANIFEST_NAME}
         is_same_result = artifact.fingerprint == self.fingerprint
         for path in replaced.iterdir():
-            if path.name not in ours or (is_same_result and is_text(path.name)):
-                path.replace(self.output / path.name)
+            place = self.output / path.name
+            if is_same_result and is_text(path.name):
+                path.replace(place)
+            elif path.name not in ours:
+                path.replace(place.with_name(f"{place.name}.kept") if place.exists() else place)
 
 
 def is_text(name: str) -> bool:

@@ -9,6 +9,7 @@ import yaml
 from llmcourse.core import licences
 from llmcourse.core.artifact import Artifact
 from llmcourse.core.card import Card, CardMetadata, fence
+from llmcourse.core.model import ModelFacts
 from llmcourse.core.plan import Facts
 from llmcourse.merge.config import Config, result_stage
 from llmcourse.merge.methods import METHODS
@@ -32,7 +33,7 @@ def card(config: Config, facts: Facts, artifact: Artifact, repo: str | None) -> 
     stage = result_stage(config)
     licence = licences.combine(parent_licences(config, facts))
     name = repo.rpartition("/")[2] if repo else artifact.path.rstrip("/").rpartition("/")[2]
-    recipe = config.recipe_text()
+    recipe = _public_recipe(config, facts)
     values = {
         "title": config.card.title or name,
         "place": repo or artifact.path.rstrip("/").rpartition("/")[2],
@@ -49,6 +50,15 @@ def card(config: Config, facts: Facts, artifact: Artifact, repo: str | None) -> 
     }
     files = {MOE_RECIPE_NAME if isinstance(stage, Moe) else RECIPE_NAME: recipe}
     return Card(_metadata(config, facts, stage, licence.name), values, files)
+
+
+def _public_recipe(config: Config, facts: Facts) -> str:
+    """The recipe as written, but absolute folders by their Hub id or name: it is published."""
+    recipe = config.recipe_text()
+    for written, model in facts.models.items():
+        if isinstance(model, ModelFacts) and written.startswith(("/", "~")):
+            recipe = recipe.replace(written, model.hub_id or model.ref.folder.absolute().name)
+    return recipe
 
 
 def _metadata(config: Config, facts: Facts, stage: Recipe | Moe, licence: str) -> CardMetadata:

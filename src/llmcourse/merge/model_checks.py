@@ -98,7 +98,22 @@ def _shape_checks(recipe: Recipe, models: Models, may_truncate: bool) -> Iterato
                     "Merge models of one size and architecture.",
                 )
                 break
+        lacking = next(_lacking(group), None)
+        if lacking:
+            yield warn("tensors", f"{lacking}; mergekit stops if the architecture requires it.")
     yield from _vocabulary_check(recipe, vocabulary, may_truncate)
+
+
+def _lacking(group: list[Member]) -> Iterator[str]:
+    """Tensors that some models of a slice have and others do not; tied output embeddings may be left out."""
+    for first in group:
+        for other in group:
+            theirs = {name for _, _, name in _pairs(first, other)}
+            for name in first.facts.tensors:
+                match = LAYER.search(name)
+                is_merged = match is None or first.start <= int(match[1]) < first.end
+                if is_merged and name not in theirs and "lm_head" not in name:
+                    yield f"{first.name} has {name} and {other.name} has not"
 
 
 def _pairs(first: Member, other: Member) -> Iterator[tuple[Tensor, Tensor, str]]:

@@ -54,6 +54,8 @@ def plan(config: Config, facts: Facts) -> Plan:
 def _profile(config: Config, machine: Machine) -> tuple[str, str]:
     if config.profile:
         return config.profile, "as written"
+    if config.options.device == "cpu":
+        return "cpu-high-ram", "the options name the CPU"
     if config.options.cuda or config.options.device or config.options.gpu_rich:
         return "gpu", "the options name a GPU"
     if machine.gpus:

@@ -17,6 +17,8 @@ from llmcourse.merge.recipe import Moe, OutputModule, Parameters, Recipe, Refere
 
 DTYPES = ("bfloat16", "float16", "float32", "float64")
 # mergekit 0.1.5, _data/chat_templates.
+# mergekit 0.1.5, moe/*.py (name), lower case; a prefix is enough.
+MOE_ARCHITECTURES = ("mixtral", "deepseek moe", "qwen moe", "qwen3 moe")
 CHAT_TEMPLATES = ("auto", "alpaca", "chatml", "exaone", "llama3", "mistral")
 _TYPO = 0.75
 
@@ -218,6 +220,8 @@ def moe_checks(moe: Moe) -> Iterator[Check]:
     """The same for mergekit-moe. Source: mergekit 0.1.5, moe/config.py (is_bad_config)."""
     if moe.dtype is not None and moe.dtype.removeprefix("torch.") not in DTYPES:
         yield _choice("dtype", moe.dtype, DTYPES)
+    if moe.architecture and not any(name.startswith(moe.architecture.lower()) for name in MOE_ARCHITECTURES):
+        yield _choice("architecture", moe.architecture, MOE_ARCHITECTURES)
     if len(moe.experts) < moe.experts_per_token:
         yield fail("experts_per_token", f"{moe.experts_per_token} experts per token are more than the "
                    f"{len(moe.experts)} there are.", "Lower experts_per_token, or add experts.")  # fmt: skip

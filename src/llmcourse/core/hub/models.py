@@ -34,14 +34,15 @@ class HubFiles:
         return dict(build_hf_headers(library_name="llmcourse"))
 
     def text(self, name: str) -> str:
+        _cached(self.repo, name, self.commit, self.sizes[name])
         path = retrying(lambda: api().hf_hub_download(self.repo, name, revision=self.commit))
         return Path(path).read_text(encoding="utf-8")
 
     def span(self, name: str, start: int, length: int) -> bytes:
         """Exactly these bytes, from the local cache when the file is there."""
-        cached = try_to_load_from_cache(self.repo, name, revision=self.commit)
-        if isinstance(cached, str):
-            return LocalFiles(Path(cached).parent).span(name, start, length)
+        cached = _cached(self.repo, name, self.commit, self.sizes[name])
+        if cached is not None:
+            return LocalFiles(cached.parent).span(name, start, length)
         url = hf_hub_url(self.repo, name, revision=self.commit)
         headers = self._headers | {"Range": f"bytes={start}-{start + length - 1}"}
         response = http_backoff("GET", url, headers=headers, follow_redirects=True)
@@ -59,7 +60,8 @@ def read_hub_model(ref: ModelRef) -> ModelFacts:
         if is_offline():
             return _read_cached(ref)
         info = retrying(lambda: api().model_info(ref.path, revision=ref.revision, files_metadata=True))
-        sizes = {item.rfilename: item.size or 0 for item in info.siblings or [] if "/" not in item.rfilename}
+        files = [item for item in info.siblings or [] if "/" not in item.rfilename]
+        sizes = {item.rfilename: item.size for item in files if item.size is not None}
         card: dict[str, Any] = dict(vars(info.card_data)) if info.card_data else {}
         if info.sha is None:
             raise PlanError(f"{ref} has no commits yet.", "Upload the model first.", where=str(ref))
@@ -90,11 +92,23 @@ def _needed(facts: ModelFacts, more: Iterable[str]) -> list[str]:
 
 def _download_bytes(facts: ModelFacts, more: Iterable[str] = ()) -> int:
     """Bytes of this Hub model that are not in the cache yet."""
+    sizes = {name: facts.files[name] for name in _needed(facts, more)}
     return sum(
-        facts.files[name]
-        for name in _needed(facts, more)
-        if not isinstance(try_to_load_from_cache(facts.ref.path, name, revision=facts.revision), str)
+        size for name, size in sizes.items() if _cached(facts.ref.path, name, facts.revision, size) is None
     )
+
+
+def _cached(repo: str, name: str, commit: str | None, size: int) -> Path | None:
+    """A file in the client's cache. One of the wrong size is deleted: the client takes any for whole."""
+    found = try_to_load_from_cache(repo, name, revision=commit)
+    if not isinstance(found, str):
+        return None
+    path = Path(found)
+    if path.stat().st_size != size:
+        path.resolve().unlink()
+        path.unlink(missing_ok=True)
+        return None
+    return path
 
 
 def download(facts: ModelFacts, progress: Progress, more: Iterable[str] = ()) -> Path:
@@ -103,7 +117,6 @@ def download(facts: ModelFacts, progress: Progress, more: Iterable[str] = ()) ->
     Raises:
         LibraryError: the download failed, also after retries.
     """
-    _drop_damaged(facts, more)
     total = _download_bytes(facts, more)
     with translated(str(facts.ref), LibraryError):
         if total == 0:
@@ -114,15 +127,6 @@ def download(facts: ModelFacts, progress: Progress, more: Iterable[str] = ()) ->
         # Writes the branch's name into the cache, so that HF_HUB_OFFLINE=1 finds the model by it.
         retrying(lambda: api().resolve_revision(facts.ref.path, revision=facts.ref.revision))
         return folder
-
-
-def _drop_damaged(facts: ModelFacts, more: Iterable[str]) -> None:
-    """Forget cached files of the wrong size: the client takes whatever is there for whole."""
-    for name in _needed(facts, more):
-        cached = try_to_load_from_cache(facts.ref.path, name, revision=facts.revision)
-        if isinstance(cached, str) and Path(cached).stat().st_size != facts.files[name]:
-            Path(cached).resolve().unlink()
-            Path(cached).unlink(missing_ok=True)
 
 
 def _snapshot(facts: ModelFacts, more: Iterable[str], step: Step | None) -> str:
