@@ -212,3 +212,9 @@ def test_the_cli_loads_no_library_before_a_command_runs() -> None:
     code = "import sys, llmcourse.cli; print(*{name.partition('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert heavy & set(done.stdout.split()) == set()
+
+
+def test_an_unknown_option_with_json_is_one_document(llmcourse: Cli) -> None:
+    result = llmcourse("merge", "m.yaml", "--json", "--nope")
+    assert result.exit_code == 2 and "No such option: --nope" in result.stderr
+    assert result.json["error"]["exit_code"] == 2

@@ -41,6 +41,10 @@ app = typer.Typer(
 )
 
 
+class _Ended(SystemExit):
+    """Our own end of the program: what there is to print has been printed."""
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"llmcourse {__version__}")
@@ -139,7 +143,7 @@ def _run(name: str, request: "Request", how: tuple[bool, bool, bool, str]) -> No
         console.crash(error)
         code = 1
     _forget_broken_pipes()
-    sys.exit(code)
+    raise _Ended(code)
 
 
 def _forget_broken_pipes() -> None:
@@ -156,7 +160,7 @@ def _usage(as_json: bool, what: str, fix: str) -> NoReturn:
     from llmcourse.core.errors import ConfigError
 
     Console(is_json=as_json).error(ConfigError(what, fix))
-    sys.exit(ConfigError.exit_code)
+    raise _Ended(ConfigError.exit_code)
 
 
 def _interrupt(*_: object) -> NoReturn:
@@ -172,6 +176,22 @@ def main() -> None:
         app()
     except KeyboardInterrupt:
         sys.exit(130)
+    except _Ended:
+        raise
+    except SystemExit as end:
+        if end.code == 2 and "--json" in sys.argv:
+            _print_usage_document()
+        raise
+
+
+def _print_usage_document() -> None:
+    """Typer has printed its usage error on stderr; with --json stdout holds a document on failure too."""
+    import json
+
+    from llmcourse.core.errors import ConfigError
+
+    error = ConfigError("The command line is wrong.", "Run `llmcourse --help`.")
+    sys.stdout.write(json.dumps({"error": error.as_json()}, indent=2) + "\n")
 
 
 def _open_closed_streams() -> None:
