@@ -204,3 +204,23 @@ def test_the_child_of_a_killed_parent_ends_too(tmp_path: Path) -> None:
         child = int(parent.stdout.readline())
         parent.send_signal(signal.SIGKILL)
     assert is_gone(child, within_s=5)
+
+
+def test_a_child_takes_one_job_after_another_and_loads_once(
+    tmp_path: Path, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", with_path(tmp_path))
+    body = 'progress.note(str(os.getpid()))\nraise PlanError("no", "never")\nyield'
+    (tmp_path / "tiny_runner.py").write_text(RUNNER + indent(body, "    "))
+    seen: list[Event | OutputFile] = []
+    with (tmp_path / "run.log").open("ab") as log:
+        worker = Worker("tiny_runner", log, is_verbose=False)
+        for _ in range(2):
+            with pytest.raises(PlanError):
+                for message in worker.run(job):
+                    seen.append(message)
+        worker.stop()
+    processes = [message.text for message in seen if isinstance(message, Note)]
+    assert len(processes) == 2
+    assert len(set(processes)) == 1
+    assert seen.count(Started("load libraries")) == 1

@@ -63,7 +63,8 @@ def _early_worker(package: str, console: Console) -> Iterator[Worker]:
         try:
             yield worker
         except LlmcourseError as error:
-            error.log = Path(log.name) if isinstance(error, LibraryError) else None
+            if isinstance(error, LibraryError) and error.log is None:
+                error.log = Path(log.name)
             raise
         finally:
             worker.stop()

@@ -4,17 +4,19 @@ The libraries print, start threads, leak memory, and some abort the whole proces
 out-of-memory killer ends without a word whatever allocates most.  In a child all of that is an event
 the parent can explain.  The parent sends one JSON job on stdin and keeps it open: when the parent
 dies, however it dies, stdin closes and the child ends too.  Events, finished files and errors come
-back as JSON lines on a pipe of their own, so that the library's prints cannot disturb them.
+back as JSON lines on a pipe of their own, so that the library's prints cannot disturb them.  A child
+that has done its job waits for another one, so libraries that take seconds to load are loaded once.
 """
 
 import importlib
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,8 +27,6 @@ from filelock import FileLock
 from llmcourse.core.artifact import OutputFile
 from llmcourse.core.errors import BY_NAME, LibraryError, LlmcourseError
 from llmcourse.core.progress import Event, Finished, Progress, Started, event_from_json, event_to_json
-
-_LOADING = "load libraries"  # torch and what stands on it take seconds
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,20 @@ class Runner(Protocol):
 
 @dataclass
 class Worker:
-    """The parent's end of a child that has begun to import `module` and waits for its job."""
+    """The parent's end of a child that has begun to import `module` and waits for its job.
+
+    `loading` names the step that is shown until the module is there, None for what is there at once.
+    """
 
     module: str
     log: IO[bytes]
     is_verbose: bool
+    loading: str | None = "load libraries"  # torch and what stands on it take seconds
+    environment: Mapping[str, str] = field(default_factory=dict)
     _process: subprocess.Popen[bytes] = field(init=False)
     _events: IO[str] = field(init=False)
     _has_job: bool = field(init=False, default=False)
+    _is_loaded: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         read_end, write_end = os.pipe()
@@ -73,25 +79,31 @@ class Worker:
             stdout=output,
             stderr=output,
             pass_fds=(write_end,),
+            env={**os.environ, **self.environment},
         )
         os.close(write_end)
 
     def run(self, job: Job) -> Iterator[Event | OutputFile]:
-        """Send the job and yield what comes back.
+        """Send a job and yield what comes back; after its end another one may be sent.
 
         Raises:
             LlmcourseError: what the adapter raised, or LibraryError if the child ended without a word.
         """
         self._has_job = True
-        yield Started(_LOADING)
+        if self.loading and not self._is_loaded:
+            yield Started(self.loading)
         self._send(job)
         for line in self._events:
             message = json.loads(line)
-            if "end" in message:
+            if "loaded" in message:
+                if self.loading and not self._is_loaded:
+                    yield Finished(self.loading)
+                self._is_loaded = True
+            elif "end" in message:
                 return
-            if "error" in message:
-                raise BY_NAME.get(message["type"], LlmcourseError)(**message["error"])
-            if "file" in message:
+            elif "error" in message:
+                raise _error_from_json(message)
+            elif "file" in message:
                 yield OutputFile(**message["file"])
             else:
                 yield event_from_json(message)
@@ -142,36 +154,59 @@ def _job_from_json(data: dict[str, Any]) -> Job:
     return Job(**data | {"files": Path(data["files"]), "scratch": Path(data["scratch"]), "done": files})
 
 
+def _error_to_json(error: LlmcourseError) -> dict[str, Any]:
+    sentences = {"what": error.what, "fix": error.fix, "where": error.where}
+    return {"type": type(error).__name__, "error": sentences, "log": str(error.log) if error.log else None}
+
+
+def _error_from_json(message: dict[str, Any]) -> LlmcourseError:
+    error = BY_NAME.get(message["type"], LlmcourseError)(**message["error"])
+    error.log = Path(message["log"]) if message["log"] else None
+    return error
+
+
 def _child(module: str, pipe: int) -> int:
-    """The child's main: import, wait for the job, run it, report."""
+    """The child's main: import, then wait for jobs, run them, report."""
     with os.fdopen(pipe, "w", encoding="utf-8", buffering=1) as events:
 
         def send(message: dict[str, Any]) -> None:
             events.write(json.dumps(message) + "\n")
 
         runner: Runner = importlib.import_module(module).run
-        line = sys.stdin.readline()
-        if not line:
-            return 0  # the plan failed: there is no job
-        job = _job_from_json(json.loads(line))
-        send(event_to_json(Finished(_LOADING)))
-        threading.Thread(target=_end_with_parent, daemon=True).start()
-        # A child of a killed parent may need a moment to notice: two must not write the same files.
-        with FileLock(job.scratch.parent / "worker.lock", timeout=60):
-            try:
-                for file in runner(job, Progress(lambda event: send(event_to_json(event)))):
-                    send({"file": file.as_json() | {"state": file.state}})
-            except LlmcourseError as error:
-                send({"type": type(error).__name__,
-                      "error": {"what": error.what, "fix": error.fix, "where": error.where}})  # fmt: skip
-                return 0
-        send({"end": True})
+        for job in _Jobs():
+            send({"loaded": True})
+            # A child of a killed parent may need a moment to notice: two must not write the same files.
+            with FileLock(job.scratch.parent / "worker.lock", timeout=60):
+                try:
+                    for file in runner(job, Progress(lambda event: send(event_to_json(event)))):
+                        send({"file": file.as_json() | {"state": file.state}})
+                except LlmcourseError as error:
+                    send(_error_to_json(error))
+                else:
+                    send({"end": True})
     return 0
 
 
-def _end_with_parent() -> None:
-    sys.stdin.read()
-    os._exit(1)
+class _Jobs:
+    """The jobs that come on stdin; its end is that of the parent, and ends a job that is running."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._open = 0
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        for line in sys.stdin:
+            self._open += 1
+            self._queue.put(_job_from_json(json.loads(line)))
+        if self._open:
+            os._exit(1)
+        self._queue.put(None)
+
+    def __iter__(self) -> Iterator[Job]:
+        while (job := self._queue.get()) is not None:
+            yield job
+            self._open -= 1
 
 
 if __name__ == "__main__":
