@@ -29,6 +29,14 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "llmcourse merge configs/merge/ties.yaml --dry-run",
         ),
     ),
+    "quantize-gguf": (
+        "Quantize a model to GGUF with llama.cpp: one conversion, many types, each tried and measured.",
+        (
+            "llmcourse quantize-gguf configs/quantize-gguf/usual.yaml model=org/name --push me/name-GGUF",
+            "llmcourse quantize-gguf configs/quantize-gguf/quality.yaml 'types=[Q4_K_M, Q8_0]' --dry-run",
+            "llmcourse merge m.yaml -q | llmcourse quantize-gguf g.yaml model=- -q",
+        ),
+    ),
 }
 
 app = typer.Typer(

@@ -31,7 +31,7 @@ def result(folder: Path, fingerprint: str) -> None:
 
 
 def test_an_installed_library_is_named_with_its_version() -> None:
-    [check] = library_checks(["mergekit"])
+    [check] = library_checks(["mergekit"], "merge")
     assert (check.status, check.name) == ("ok", "mergekit")
     assert check.what[0].isdigit()
 
@@ -125,7 +125,7 @@ HELD = Target("me/x", "main", private=False, exists=True, head="c" * 40, files={
 def test_a_push_target_is_taken_only_if_it_is_free_or_ours(
     target: Target | LlmcourseError, force: bool, status: str, what: str
 ) -> None:
-    check = push_check(target, "f", force)
+    check = push_check(target, "f", force, inputs=())
     assert (check.status, check.what) == (status, what)
 
 

@@ -135,7 +135,7 @@ def test_a_wrong_value_in_an_override_is_placed_there_and_not_in_the_file(tmp_pa
 
 
 def planning(config: CommandConfig, request: Request) -> Planning:
-    return Planning("merge", request, False, config, cast(PlanModule, planner))
+    return Planning("merge", request, False, config, cast(PlanModule, planner), lambda _: {})
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from llmcourse.core.errors import PlanError
-from llmcourse.core.model import LocalFiles, ModelFacts, ModelRef, Tensor, read_local, safetensors_header
+from llmcourse.core.headers import safetensors_header
+from llmcourse.core.model import LocalFiles, ModelFacts, ModelRef, Tensor, read_local
 from tests.model_folders import safetensors, shard_index, with_header, write_adapter, write_model
 
 

@@ -13,22 +13,36 @@ class OutputFile:
     """A finished file, relative to the output folder.
 
     `state` is what the adapter needs to go on after this file (for example a random generator's
-    state); it lives in the staging manifest only.
+    state); it lives in the staging manifest only.  `piece` names the part of the result that the file
+    belongs to, where a run makes several that are of use by themselves; `about` says what was measured
+    of it.  A file that is not `is_local` was published, verified there, and deleted here.  `is_last` tells
+    that with this file the piece is whole.
     """
 
     path: str
     size: int
     sha256: str
     state: dict[str, Any] = field(default_factory=dict, compare=False)
+    piece: str = ""
+    about: dict[str, Any] = field(default_factory=dict)
+    is_local: bool = True
+    is_last: bool = True
 
     @classmethod
-    def of(cls, folder: Path, path: str, state: dict[str, Any] | None = None) -> "OutputFile":
+    def of(
+        cls, folder: Path, path: str, state: dict[str, Any] | None = None, piece: str = "",
+        about: dict[str, Any] | None = None,
+    ) -> "OutputFile":  # fmt: skip
         """Measure a file that is whole on disk."""
         full = folder / path
-        return cls(path, full.stat().st_size, sha256_of(full), state or {})
+        return cls(path, full.stat().st_size, sha256_of(full), state or {}, piece, about or {})
 
     def as_json(self) -> dict[str, Any]:
-        return {"path": self.path, "size": self.size, "sha256": self.sha256}
+        data: dict[str, Any] = {"path": self.path, "size": self.size, "sha256": self.sha256}
+        data |= {"piece": self.piece} if self.piece else {}
+        data |= {"about": self.about} if self.about else {}
+        data |= {} if self.is_local else {"is_local": False}
+        return data if self.is_last else data | {"is_last": False}
 
 
 @dataclass(frozen=True)
@@ -59,6 +73,11 @@ class Artifact:
     cached: bool = False
 
     @property
+    def pieces(self) -> frozenset[str]:
+        """Names of the pieces that are there."""
+        return frozenset(file.piece for file in self.files if file.piece)
+
+    @property
     def reference(self) -> str:
         """What the next command in a pipe reads: a Hub reference when pushed, else the folder."""
         if self.hub:
@@ -74,7 +93,7 @@ class Artifact:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Artifact":
         known = {key: value for key, value in data.items() if key in cls.__dataclass_fields__}
-        known["files"] = tuple(OutputFile(f["path"], f["size"], f["sha256"]) for f in data["files"])
+        known["files"] = tuple(OutputFile(**file) for file in data["files"])
         known["hub"] = HubLocation(**data["hub"]) if data.get("hub") else None
         return cls(**known)
 

@@ -1,7 +1,7 @@
 """The checks that every plan gets: libraries, output folder, disk, memory, push target."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 _TIGHT = 0.8
 
 
-def library_checks(libraries: Iterable[str]) -> Iterator[Check]:
+def library_checks(libraries: Iterable[str], extra: str) -> Iterator[Check]:
     for library in libraries:
-        problem = extras.missing(library)
+        problem = extras.missing(library, extra)
         yield failure(problem) if problem else ok(library, extras.library_version(library) or "installed")
 
 
@@ -55,7 +55,8 @@ def output_check(output: Path, fingerprint: str, force: bool) -> Check:
 def disk_check(estimate: Estimate, output: Path, cache: Path | None) -> Check:
     free = free_disk_bytes(output)
     together = cache is not None and same_disk(output, cache)
-    needed = estimate.write + (estimate.download if together else 0)
+    made = estimate.write + estimate.scratch
+    needed = made + (estimate.download if together else 0)
     if needed > free:
         return fail(
             "disk",
@@ -87,9 +88,17 @@ def gpu_memory_check(estimate: Estimate, machine: Machine) -> Check:
     return ok("GPU memory", what)
 
 
-def push_check(target: "Target | LlmcourseError", fingerprint: str, force: bool) -> Check:
+def push_check(
+    target: "Target | LlmcourseError", fingerprint: str, force: bool, inputs: Container[str | None]
+) -> Check:
     if isinstance(target, LlmcourseError):
         return failure(target, "push")
+    if target.repo in inputs:
+        return fail(
+            "push",
+            f"{target.repo} is a model that this is made from; a push would replace what it holds.",
+            "Push to a repository of its own.",
+        )
     place = f"{target.repo}@{target.revision}"
     if not target.exists:
         return ok("push", f"{place} (new, {'private' if target.private else 'public'})")

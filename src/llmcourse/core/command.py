@@ -3,17 +3,18 @@
 A command is a package with four modules that this one finds by name:
 
     config.py   class Config(CommandConfig)
-    plan.py     LIBRARIES, plan(config, facts) -> Plan
+    plan.py     LIBRARIES, EXTRA, plan(config, facts) -> Plan
     card.py     card(config, facts, artifact, repo) -> Card
     run.py      run(job, progress) -> Iterator[OutputFile]        (imported in a child process only)
 
-and a template `card.md.jinja`.
+and a template `card.md.jinja`.  A plan that needs the libraries' word has `questions` too, which `answer`
+of run.py answers (core.planning).
 """
 
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -31,6 +32,7 @@ from llmcourse.core.model import ModelFacts
 from llmcourse.core.plan import Facts, Plan
 from llmcourse.core.planning import PlanModule, Planning, Request
 from llmcourse.core.progress import Progress
+from llmcourse.core.uploads import Uploads
 from llmcourse.core.workspace import Workspace, save_artifact, write_text
 
 CARD_NAME = "README.md"
@@ -49,7 +51,8 @@ def execute(name: str, request: Request, console: Console) -> int:
         LlmcourseError: with the sentences and the exit code of whatever stopped it.
     """
     package = f"llmcourse.{name.replace('-', '_')}"
-    if request.dry_run:
+    planner = cast(PlanModule, import_module(f"{package}.plan"))
+    if request.dry_run and not hasattr(planner, "questions"):
         return _execute(name, package, request, console, None)
     with _early_worker(package, console) as worker:
         return _execute(name, package, request, console, worker)
@@ -76,7 +79,12 @@ def _execute(name: str, package: str, request: Request, console: Console, worker
     model = cast(type[CommandConfig], import_module(f"{package}.config").Config)
     planner = cast(PlanModule, import_module(f"{package}.plan"))
     config = load(model, request.config, request.overrides)
-    planning = Planning(name, request, console.is_verbose, config, planner)
+
+    def ask(job: Job) -> dict[str, Any]:
+        assert worker is not None, "a plan with questions has a worker"
+        return worker.ask(job, console.event)
+
+    planning = Planning(name, request, console.is_verbose, config, planner, ask)
     if request.dry_run:
         with suppress(BrokenPipeError):
             console.plan(planning.plan)
@@ -122,7 +130,7 @@ class _Making:
         """Make what is not made yet, publish what is not published yet."""
         workspace = Workspace(self.planning.output, self.planning.fingerprint)
         with workspace.opened():
-            artifact = workspace.finished() or self._make(workspace)
+            artifact = workspace.finished(self.planning.plan.pieces) or self._make(workspace)
             workspace.clean()
             artifact = self._with_current_card(artifact)
             return self._pushed(artifact) if self.planning.push_wish else artifact
@@ -133,19 +141,21 @@ class _Making:
             inputs = {name: self._local_folder(name) for name in self.planning.config.models()}
         with self.timed("run"):
             self._run(workspace, inputs)
-        artifact = Artifact(
+        artifact = self._write_card(self._artifact_of(workspace.done), workspace.files)
+        workspace.publish(artifact)
+        return artifact
+
+    def _artifact_of(self, files: Sequence[OutputFile]) -> Artifact:
+        return Artifact(
             command=self.planning.name,
             path=str(self.planning.output),
-            fingerprint=workspace.fingerprint,
-            files=tuple(workspace.done),
+            fingerprint=self.planning.fingerprint,
+            files=tuple(files),
             inputs={_public_name(facts): facts.revision for facts in self._models()},
             versions=self.planning.versions,
             timings_s=self.timings_s,
             details=self.planning.plan.settings,
         )
-        artifact = self._write_card(artifact, workspace.files)
-        workspace.publish(artifact)
-        return artifact
 
     def _announce(self) -> None:
         for check in self.planning.plan.checks:
@@ -175,11 +185,45 @@ class _Making:
             scratch=workspace.scratch,
             done=tuple(workspace.done),
         )
+        if not self.planning.push_wish or not self.planning.plan.pieces:
+            self._follow(job, workspace, None)
+            return
+        uploads = Uploads(
+            lambda piece, files: self._publish_piece(workspace, piece, files), self.console.note
+        )
+        with uploads.running():
+            for piece in dict.fromkeys(file.piece for file in workspace.done if file.piece):
+                uploads.add(piece, workspace.done)
+            self._follow(job, workspace, uploads)
+        self._release(workspace, uploads)
+
+    def _follow(self, job: Job, workspace: Workspace, uploads: Uploads | None) -> None:
+        """Record each file as it is finished, and publish it meanwhile where it is of use by itself."""
         for message in self.worker.run(job):
-            if isinstance(message, OutputFile):
-                workspace.commit(message)
-            else:
+            if not isinstance(message, OutputFile):
                 self.console.event(message)
+                continue
+            is_known = any(file == replace(message, about=file.about) for file in workspace.done)
+            workspace.commit(message)
+            if uploads and message.piece and message.is_last and not is_known:
+                uploads.add(message.piece, workspace.done)
+            if uploads:
+                self._release(workspace, uploads)
+
+    def _release(self, workspace: Workspace, uploads: Uploads) -> None:
+        for file in uploads.published():
+            if not self.planning.config.keeps_local:
+                workspace.release(file)
+
+    def _publish_piece(self, workspace: Workspace, piece: str, files: Sequence[OutputFile]) -> None:
+        """One commit with this piece and a manifest of all that is there, by which a killed push goes on."""
+        target = self.planning.target
+        assert not isinstance(target, LlmcourseError), "the plan refuses such a target"
+        # Without times, so that the manifest of the same files is the same, and no new commit.
+        partial = replace(self._artifact_of(files), timings_s={})
+        save_artifact(workspace.files, partial)
+        sent = replace(partial, files=(*files, OutputFile.of(workspace.files, MANIFEST_NAME)))
+        self.planning.hub.push(workspace.files, sent, target, self.progress, piece)
 
     def _card_texts(self, artifact: Artifact) -> dict[str, str]:
         """The card, and the texts that belong beside it, by file name."""

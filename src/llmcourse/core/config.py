@@ -4,6 +4,8 @@ Every error says the place where the value was written, and all are found at onc
 """
 
 import difflib
+import json
+import sys
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -44,6 +46,15 @@ class CommandConfig(Strict):
         """Every model this config reads, keyed by the reference as it is written."""
         raise NotImplementedError
 
+    def files(self) -> dict[str, Path]:
+        """Single files of this machine that the config names beside the models, by the name as written."""
+        return {}
+
+    @property
+    def keeps_local(self) -> bool:
+        """Whether finished files stay here after they were published."""
+        return True
+
     @classmethod
     def arrange(cls, documents: Sequence[Document], folder: Path) -> Document:
         """Bring what was written into the shape of this model; by default one document is expected."""
@@ -80,7 +91,34 @@ def load(model: type[Config], source: str, overrides: Sequence[str] = ()) -> Con
     document = model.arrange(documents, folder)
     for override in overrides:
         _apply_override(document, override, model)
+    if "model" in model.model_fields and document.data.get("model") == "-":
+        document.data["model"] = _piped_reference(source)
     return validate(model, document)
+
+
+def _piped_reference(source: str) -> str:
+    """The reference that the command before us in a pipe printed: with -q a line, with --json a document.
+
+    Raises:
+        ConfigError: stdin holds the config itself, or nothing that names a model.
+    """
+    if source == "-":
+        raise ConfigError(
+            "Both the config and the model are to be read from stdin.", "Give the config as a file.", "model"
+        )
+    text = sys.stdin.read().strip()
+    if text.startswith("{"):
+        try:
+            text = str(json.loads(text)["reference"])
+        except (ValueError, KeyError):
+            text = ""  # the document of a command that failed
+    if not text or "\n" in text:
+        raise ConfigError(
+            "No model came through the pipe." if not text else "More than one line came through the pipe.",
+            "Let the command before print its result alone, with -q; if it failed, mend that first.",
+            "model",
+        )
+    return text
 
 
 def validate(model: type[Config], document: Document) -> Config:

@@ -7,6 +7,7 @@ JSON lines for machines.  rich is imported where it is used: `--help` and `-q` d
 import json
 import os
 import sys
+import threading
 import time
 import traceback
 from dataclasses import dataclass, field
@@ -39,9 +40,14 @@ class Console:
     progress: ProgressStyle = "auto"
     _steps: dict[str, "_RunningStep"] = field(default_factory=dict)
     _bars: "RichProgress | None" = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def event(self, event: Event) -> None:
-        """Show what a run reports."""
+        """Show what a run reports; uploads report from a thread of their own."""
+        with self._lock:
+            self._show(event)
+
+    def _show(self, event: Event) -> None:
         style = self._style()
         if style == "json":
             _write(sys.stderr, json.dumps(event_to_json(event)))
@@ -203,7 +209,9 @@ class _RunningStep:
 
 def _estimate_rows(plan: Plan) -> list[tuple[str, str]]:
     estimate = plan.estimate
-    rows = [("download", estimate.download), ("write", estimate.write), ("peak memory", estimate.memory)]
+    rows = [("download", estimate.download), ("write", estimate.write)]
+    rows += [("beside it until the end", estimate.scratch)] if estimate.scratch else []
+    rows += [("peak memory", estimate.memory)]
     rows += [("peak GPU memory", estimate.vram)] if estimate.vram else []
     return [(name, human_bytes(value)) for name, value in rows]
 
@@ -229,6 +237,11 @@ def human_bytes(value: int) -> str:
             return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
         amount /= 1000
     return f"{amount:.2f} TB"
+
+
+def human_count(value: int) -> str:
+    """A number of parameters as the field writes it: 3.4 M, 7.2 B."""
+    return f"{value / 1e9:.2f} B" if value >= 5e8 else f"{value / 1e6:.1f} M"
 
 
 def human_seconds(value: float) -> str:

@@ -1,16 +1,12 @@
-"""Which extra installs which library, and whether it is here.  Looks only; imports nothing."""
+"""Whether a library is here, and which extra installs it.  Looks only; imports nothing."""
 
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 from llmcourse.core.errors import MissingError
 
-# import name -> (distribution, extra)
-LIBRARIES: dict[str, tuple[str, str]] = {
-    "mergekit": ("mergekit", "merge"),
-    "torch": ("torch", "merge"),
-    "transformers": ("transformers", "merge"),
-}
+# import name -> distribution, where the two differ
+_DISTRIBUTIONS = {"llama_cpp": "llama-cpp-python"}
 
 
 def installed(library: str) -> bool:
@@ -19,18 +15,16 @@ def installed(library: str) -> bool:
 
 def library_version(library: str) -> str | None:
     """Version of an installed distribution, None where it is not installed."""
-    distribution = LIBRARIES.get(library, (library, ""))[0]
     try:
-        return version(distribution)
+        return version(_DISTRIBUTIONS.get(library, library))
     except PackageNotFoundError:
         return None
 
 
-def missing(library: str) -> MissingError | None:
+def missing(library: str, extra: str) -> MissingError | None:
     """The error that says which extra brings `library`, or None where it is installed."""
     if installed(library):
         return None
-    extra = LIBRARIES[library][1]
     return MissingError(
         f"The library {library} is not installed.", f"Run: pip install 'llmcourse[{extra}]'", where=library
     )

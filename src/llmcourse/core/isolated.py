@@ -16,9 +16,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -43,12 +43,19 @@ class Job:
     files: Path
     scratch: Path
     done: tuple[OutputFile, ...] = ()
+    is_question: bool = False  # to be answered while the command plans: nothing is made
 
 
 class Runner(Protocol):
     """What a command's `run.py` offers: each yield is a file that is whole and need not be made again."""
 
     def __call__(self, job: Job, progress: Progress) -> Iterator[OutputFile]: ...
+
+
+class Answerer(Protocol):
+    """What `run.py` offers as `answer` where the plan has questions for the libraries."""
+
+    def __call__(self, job: Job, progress: Progress) -> dict[str, Any]: ...
 
 
 @dataclass
@@ -89,6 +96,25 @@ class Worker:
         Raises:
             LlmcourseError: what the adapter raised, or LibraryError if the child ended without a word.
         """
+        for message in self._messages(job):
+            if not isinstance(message, dict):
+                yield message
+
+    def ask(self, job: Job, show: Callable[[Event], None]) -> dict[str, Any]:
+        """The child's answer to a question.
+
+        Raises:
+            LlmcourseError: as `run` does.
+        """
+        answer: dict[str, Any] = {}
+        for message in self._messages(replace(job, is_question=True)):
+            if isinstance(message, dict):
+                answer = message
+            elif not isinstance(message, OutputFile):
+                show(message)
+        return answer
+
+    def _messages(self, job: Job) -> Iterator[Event | OutputFile | dict[str, Any]]:
         self._has_job = True
         if self.loading and not self._is_loaded:
             yield Started(self.loading)
@@ -103,6 +129,8 @@ class Worker:
                 return
             elif "error" in message:
                 raise _error_from_json(message)
+            elif "answer" in message:
+                yield message["answer"]
             elif "file" in message:
                 yield OutputFile(**message["file"])
             else:
@@ -172,19 +200,29 @@ def _child(module: str, pipe: int) -> int:
         def send(message: dict[str, Any]) -> None:
             events.write(json.dumps(message) + "\n")
 
-        runner: Runner = importlib.import_module(module).run
+        adapter = importlib.import_module(module)
         for job in _Jobs():
             send({"loaded": True})
             # A child of a killed parent may need a moment to notice: two must not write the same files.
             with FileLock(job.scratch.parent / "worker.lock", timeout=60):
                 try:
-                    for file in runner(job, Progress(lambda event: send(event_to_json(event)))):
-                        send({"file": file.as_json() | {"state": file.state}})
+                    _work(adapter, job, send)
                 except LlmcourseError as error:
                     send(_error_to_json(error))
                 else:
                     send({"end": True})
     return 0
+
+
+def _work(adapter: Any, job: Job, send: Callable[[dict[str, Any]], None]) -> None:
+    progress = Progress(lambda event: send(event_to_json(event)))
+    if job.is_question:
+        answerer: Answerer = adapter.answer
+        send({"answer": answerer(job, progress)})
+        return
+    runner: Runner = adapter.run
+    for file in runner(job, progress):
+        send({"file": file.as_json() | {"state": file.state}})
 
 
 class _Jobs:

@@ -31,9 +31,14 @@ class Machine:
         return max((gpu.memory_bytes for gpu in self.gpus), default=0)
 
 
+def usable_cpus() -> int:
+    """Cores that this process may run on; a container or a batch system may give fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def this_machine() -> Machine:
     return Machine(
-        cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cpus=usable_cpus(),
         memory_bytes=min(psutil.virtual_memory().available, _cgroup_free_bytes()),
         total_memory_bytes=psutil.virtual_memory().total,
         gpus=_gpus(),

@@ -15,11 +15,12 @@ from typing import Any, Protocol
 from llmcourse.core.artifact import MANIFEST_NAME
 from llmcourse.core.card_head import card_metadata
 from llmcourse.core.errors import PlanError
+from llmcourse.core.headers import safetensors_header
 
 # In mergekit's order of preference (mergekit 0.1.5, io/lazy_tensor_loader.py).
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
-_MAX_HEADER_BYTES = 100_000_000  # the safetensors library refuses longer ones
+_WANTED = "Give a model in Hugging Face format: config.json and safetensors."
 _HUB_ID = re.compile(r"[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*", re.ASCII)
 _CACHE_PATH = re.compile(r"models--([^/\\]+)--([^/\\]+)[/\\]snapshots[/\\]([0-9a-f]{40})$")
 
@@ -153,6 +154,8 @@ def read_local(ref: ModelRef) -> ModelFacts:
         PlanError: the folder is missing, is no model, or its index or headers are damaged.
     """
     folder = ref.folder
+    if folder.is_file():
+        raise PlanError(f"{ref} is a file.", f"{_WANTED} Give its folder, or a Hub id.", where=str(ref))
     if not folder.is_dir():
         raise PlanError(f"There is no model folder {ref.path!r}.", "Check the path.", where=str(ref))
     return read_model(ref, LocalFiles(folder), replace(_local_origin(folder), stamps=_stamps(folder)))
@@ -181,9 +184,7 @@ def read_model(ref: ModelRef, files: ModelFiles, origin: Origin) -> ModelFacts:
 
 def _json(ref: ModelRef, files: ModelFiles, name: str) -> dict[str, Any]:
     if name not in files.sizes:
-        raise PlanError(
-            f"{ref} has no {name}.", "Give a folder or repository in Hugging Face format.", where=str(ref)
-        )
+        raise PlanError(_what_instead(ref, files, name), _WANTED, where=str(ref))
     try:
         data = json.loads(files.text(name))
     except ValueError as error:
@@ -193,6 +194,15 @@ def _json(ref: ModelRef, files: ModelFiles, name: str) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise PlanError(f"{name} of {ref} is not a JSON object.", "Download or write it again.", str(ref))
     return data
+
+
+def _what_instead(ref: ModelRef, files: ModelFiles, name: str) -> str:
+    """What a place is that is no model in Hugging Face format."""
+    if "model_index.json" in files.sizes:
+        return f"{ref} is a diffusion pipeline, not a language model."
+    if any(file.endswith(".gguf") for file in files.sizes):
+        return f"{ref} holds GGUF files, which are quantized already."
+    return f"{ref} has no {name}."
 
 
 def _weight_files(ref: ModelRef, files: ModelFiles, candidates: tuple[str, ...]) -> tuple[str, ...]:
@@ -245,28 +255,6 @@ def _tensors(ref: ModelRef, files: ModelFiles, weight_files: tuple[str, ...]) ->
                 where=str(ref),
             ) from None
     return tensors
-
-
-def safetensors_header(files: ModelFiles, name: str) -> dict[str, Any]:
-    """The entries of a safetensors header, read exactly: not one byte of the weights behind it.
-
-    Raises:
-        ValueError: the header is not JSON, or the file's size is not what the header says.
-
-    Source: safetensors format description, v0.8 (8 bytes length, JSON header, data).
-    """
-    size = files.sizes[name]
-    length = int.from_bytes(files.span(name, 0, 8), "little")
-    if size < 8 or length > min(size - 8, _MAX_HEADER_BYTES):
-        raise ValueError("its header is longer than the file")
-    header: dict[str, Any] = json.loads(files.span(name, 8, length))
-    if not isinstance(header, dict):
-        raise ValueError("its header is no JSON object")
-    header.pop("__metadata__", None)
-    expected = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
-    if expected != size:
-        raise ValueError(f"{size:,} bytes instead of {expected:,}")
-    return header
 
 
 def _card(files: ModelFiles) -> dict[str, Any]:

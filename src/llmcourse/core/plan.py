@@ -1,7 +1,7 @@
 """What will happen, what it needs, and why it cannot: the value that `--dry-run` prints."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from llmcourse.core.errors import BY_NAME, LlmcourseError, PlanError
@@ -44,30 +44,48 @@ def failure(error: LlmcourseError, name: str | None = None) -> Check:
 
 
 @dataclass(frozen=True)
+class FileFacts:
+    """A file that the config names beside the models: its size in bytes and its content's sha256."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Facts:
     """All a planner may know: the machine, and each model's metadata or why it cannot be read.
 
     Planners are pure functions of a config and these facts, so they are tested without a GPU, a
-    network or a library.  Models are keyed by the reference as the config writes it.
+    network or a library.  Models and files are keyed as the config writes them.  `answers` are what the
+    libraries said to the planner's `questions`: empty where there were none or no library, an error where
+    they refused.
     """
 
     machine: Machine
     models: Mapping[str, ModelFacts | LlmcourseError]
+    files: Mapping[str, FileFacts | LlmcourseError] = field(default_factory=dict)
+    answers: Mapping[str, Any] | LlmcourseError = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Bytes: to download, to write in the output folder, and of memory (and GPU memory) at the peak."""
+    """Bytes: to download, to write in the output folder, of intermediate files beside it until the end,
+    and of memory (and GPU memory) at the peak."""
 
     download: int = 0
     write: int = 0
+    scratch: int = 0
     memory: int = 0
     vram: int = 0
 
 
 @dataclass(frozen=True)
 class Plan:
-    """`settings` are the decisions the adapter runs with; `summary` rows are for people."""
+    """`settings` are the decisions the adapter runs with; `summary` rows are for people.
+
+    `pieces` names the parts of the result that must be there for it to be complete, where a command makes
+    several that are of use by themselves: such a result can be extended later.
+    """
 
     command: str
     summary: tuple[tuple[str, str], ...]
@@ -75,11 +93,10 @@ class Plan:
     checks: tuple[Check, ...]
     estimate: Estimate
     settings: dict[str, Any] = field(default_factory=dict)
+    pieces: tuple[str, ...] = ()
 
     def with_checks(self, checks: Iterable[Check]) -> "Plan":
-        return Plan(
-            self.command, self.summary, self.steps, (*self.checks, *checks), self.estimate, self.settings
-        )
+        return replace(self, checks=(*self.checks, *checks))
 
     @property
     def failures(self) -> tuple[Check, ...]:

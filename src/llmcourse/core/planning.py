@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,17 +12,23 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from llmcourse import __version__
 from llmcourse.core import checks, extras
+from llmcourse.core.artifact import sha256_of
+from llmcourse.core.cache import cache_folder
 from llmcourse.core.config import CommandConfig, HubTarget
-from llmcourse.core.errors import LlmcourseError
+from llmcourse.core.errors import ConfigError, LlmcourseError, PlanError
+from llmcourse.core.isolated import Job
 from llmcourse.core.machine import this_machine
 from llmcourse.core.model import ModelFacts, ModelRef, expanded, read_local
-from llmcourse.core.plan import Check, Estimate, Facts, Plan
-from llmcourse.core.workspace import Workspace
+from llmcourse.core.plan import Check, Facts, FileFacts, Plan, fail
+from llmcourse.core.workspace import Workspace, write_json
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     from llmcourse.core.hub import Target
+
+
+_ANSWER = "answer.json"
 
 
 @dataclass(frozen=True)
@@ -40,11 +47,20 @@ class Request:
 
 
 class PlanModule(Protocol):
-    """What a command's plan.py offers; LIBRARIES are those that its run.py needs."""
+    """What a command's plan.py offers; LIBRARIES are those that its run.py needs, EXTRA installs them.
+
+    It may also offer `questions(config, facts) -> dict | None`: what only the libraries can tell and the
+    plan must know, None where there is nothing to ask.  `answer` of run.py gets them as the job's settings.
+    """
 
     LIBRARIES: tuple[str, ...]
+    EXTRA: str
 
     def plan(self, config: Any, facts: Facts, /) -> Plan: ...
+
+
+# Sends a job to the command's child process and returns the answer.
+Ask = Callable[[Job], dict[str, Any]]
 
 
 @dataclass
@@ -56,6 +72,7 @@ class Planning:
     is_verbose: bool
     config: CommandConfig
     planner: PlanModule
+    ask: Ask
 
     @cached_property
     def output(self) -> Path:
@@ -84,7 +101,38 @@ class Planning:
         models = self.config.models()
         with ThreadPoolExecutor(8) as pool:
             found = dict(zip(models, pool.map(self._read, models.values()), strict=True))
-        return Facts(this_machine(), found)
+        files = {name: _read_file(path) for name, path in self.config.files().items()}
+        facts = Facts(this_machine(), found, files)
+        return replace(facts, answers=self._answers(facts))
+
+    def _answers(self, facts: Facts) -> Mapping[str, Any] | LlmcourseError:
+        questions = getattr(self.planner, "questions", None)
+        if questions is None or not all(map(extras.installed, self.planner.LIBRARIES)):
+            return {}
+        asked = questions(self.config, facts)
+        if asked is None:
+            return {}
+        models = {name: model for name, model in facts.models.items() if isinstance(model, ModelFacts)}
+        identities = {name: model.identity for name, model in models.items()}
+        place = answers_folder() / _digest([self.name, asked, identities, self.versions])
+        try:
+            return _kept(place) or self._asked(asked, models, place)
+        except LlmcourseError as error:
+            return error
+
+    def _asked(self, asked: dict[str, Any], models: Mapping[str, ModelFacts], place: Path) -> dict[str, Any]:
+        """Ask the child, which gets the models' small files, and keep the answer."""
+        inputs = {
+            name: str(model.ref.folder.absolute() if model.ref.is_local else self.hub.download_small(model))
+            for name, model in models.items()
+        }
+        scratch = place / "scratch"
+        scratch.mkdir(parents=True, exist_ok=True)
+        config = self.config.model_dump(mode="json")
+        answer = self.ask(Job(config, asked, inputs, scratch, scratch))
+        write_json(place / _ANSWER, answer)
+        shutil.rmtree(scratch)
+        return answer
 
     def _read(self, ref: ModelRef) -> ModelFacts | LlmcourseError:
         try:
@@ -106,18 +154,32 @@ class Planning:
         return plan.with_checks(self._shared_checks(plan))
 
     def _shared_checks(self, plan: Plan) -> Iterator[Check]:
-        yield from checks.library_checks(self.planner.LIBRARIES)
+        yield from checks.library_checks(self.planner.LIBRARIES, self.planner.EXTRA)
         fingerprint = self._fingerprint_of(plan)
         yield checks.output_check(self.output, fingerprint, self.request.force)
-        yield from self._resource_checks(plan.estimate, Workspace(self.output, fingerprint))
+        yield from self._resource_checks(plan, Workspace(self.output, fingerprint))
         if self.push_wish:
-            yield checks.push_check(self.target, fingerprint, self.request.force)
+            inputs = [model.hub_id for model in self.facts.models.values() if isinstance(model, ModelFacts)]
+            yield checks.push_check(self.target, fingerprint, self.request.force, inputs)
+        elif not self.config.keeps_local:
+            yield fail(
+                "keep_local",
+                "Nothing would be left: files are deleted once they are published, and nothing is published.",
+                "Add --push REPO_ID, or keep_local: true.",
+                ConfigError.exit_code,
+            )
 
-    def _resource_checks(self, estimate: Estimate, workspace: Workspace) -> Iterator[Check]:
+    def _resource_checks(self, plan: Plan, workspace: Workspace) -> Iterator[Check]:
         """Disk and memory for what is still to be made."""
-        if workspace.finished():
+        if workspace.finished(plan.pieces):
             return
-        left = replace(estimate, write=max(0, estimate.write - workspace.staged_bytes()))
+        estimate = plan.estimate
+        staged = workspace.staged_bytes()
+        left = replace(
+            estimate,
+            write=max(0, estimate.write - staged),
+            scratch=max(0, estimate.scratch - max(0, staged - estimate.write)),
+        )
         cache = self.hub.cache_folder() if left.download else None
         yield checks.disk_check(left, self.output, cache)
         yield checks.memory_check(left, self.facts.machine)
@@ -156,9 +218,33 @@ class Planning:
             "inputs": inputs,
             "versions": self.versions,
         }
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        return _digest(parts)
 
     @cached_property
     def versions(self) -> dict[str, str]:
         found = {library: extras.library_version(library) for library in self.planner.LIBRARIES}
         return {"llmcourse": __version__} | {name: version for name, version in found.items() if version}
+
+
+def answers_folder() -> Path:
+    """Where answers of the libraries are kept, by what they depend on."""
+    return cache_folder() / "answers"
+
+
+def _kept(place: Path) -> dict[str, Any] | None:
+    try:
+        answer = json.loads((place / _ANSWER).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None  # not asked yet, or torn: then it is asked again
+    return answer if isinstance(answer, dict) else None
+
+
+def _read_file(path: Path) -> FileFacts | LlmcourseError:
+    try:
+        return FileFacts(path.stat().st_size, sha256_of(path))
+    except OSError as error:
+        return PlanError(f"{path} cannot be read ({error.strerror}).", "Check the path.", where=str(path))
+
+
+def _digest(parts: Any) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

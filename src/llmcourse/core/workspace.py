@@ -11,8 +11,9 @@ same command takes it up again.  Finished files are re-hashed then, so no fsync 
 """
 
 import json
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -84,9 +85,27 @@ class Workspace:
         except TypeError:
             recorded = []  # written by nobody we know: the work is done anew
         self.done = [file for file in recorded if self._is_whole(file)]
+        self._take_up_output()
         self._save()
 
+    def _take_up_output(self) -> None:
+        """Pieces that an earlier run of this fingerprint published here need not be made again."""
+        artifact = read_artifact(self.output)
+        if artifact is None or artifact.fingerprint != self.fingerprint:
+            return
+        known = {file.path for file in self.done}
+        for file in artifact.files:
+            source, place = self.output / file.path, self.files / file.path
+            if not file.piece or file.path in known:
+                continue
+            if file.is_local and source.is_file():
+                _share(source, place)
+            if self._is_whole(file):
+                self.done.append(file)
+
     def _is_whole(self, file: OutputFile) -> bool:
+        if not file.is_local:
+            return True  # the push compares it with what the Hub holds
         path = self.files / file.path
         return path.is_file() and path.stat().st_size == file.size and sha256_of(path) == file.sha256
 
@@ -95,29 +114,36 @@ class Workspace:
         self.done = [*(known for known in self.done if known.path != file.path), file]
         self._save()
 
+    def release(self, file: OutputFile) -> None:
+        """Delete a file that was published and verified; it stays part of the result."""
+        self.commit(replace(file, is_local=False))
+        (self.files / file.path).unlink(missing_ok=True)
+
     def _save(self) -> None:
         files = [file.as_json() | {"state": file.state} for file in self.done]
         write_json(self.staging / "run.json", {"fingerprint": self.fingerprint, "files": files})
 
-    def finished(self) -> Artifact | None:
+    def finished(self, pieces: Iterable[str] = ()) -> Artifact | None:
         """The artifact of an earlier run with this fingerprint, if all its files are still there.
 
-        Texts (the card, the recipe) may have been edited or deleted since; that undoes no result.
+        Texts (the card, the recipe) may have been edited or deleted since; that undoes no result.  A
+        result that lacks one of `pieces` is not finished: the run extends it.
         """
         artifact = read_artifact(self.output)
-        if artifact is None or artifact.fingerprint != self.fingerprint:
+        if artifact is None or artifact.fingerprint != self.fingerprint or set(pieces) - artifact.pieces:
             return None
-        weights = [file for file in artifact.files if not is_text(file.path)]
+        weights = [file for file in artifact.files if file.is_local and not is_text(file.path)]
         paths = [(self.output / file.path, file.size) for file in weights]
         is_whole = all(path.is_file() and path.stat().st_size == size for path, size in paths)
         return replace(artifact, cached=True) if is_whole else None
 
     def staged_bytes(self) -> int:
-        """Bytes of finished files that a run of this fingerprint will find in the staging folder."""
+        """Bytes that a run of this fingerprint will find in the staging folder."""
         record = _read_json(self.staging / "run.json")
-        if record.get("fingerprint") != self.fingerprint or not self.files.is_dir():
+        if record.get("fingerprint") != self.fingerprint:
             return 0
-        return sum(path.stat().st_size for path in self.files.iterdir() if path.is_file())
+        kept = [*self.files.rglob("*"), *self.scratch.rglob("*")]
+        return sum(path.stat().st_blocks * 512 for path in kept if path.is_file())
 
     def publish(self, artifact: Artifact) -> None:
         """Give the staged files their final name; the manifest is written last, before the rename."""
@@ -150,6 +176,14 @@ class Workspace:
                 path.replace(place)
             elif path.name not in ours:
                 path.replace(place.with_name(f"{place.name}.kept") if place.exists() else place)
+
+
+def _share(source: Path, place: Path) -> None:
+    place.unlink(missing_ok=True)
+    try:
+        os.link(source, place)
+    except OSError:  # a file system without hard links
+        shutil.copy2(source, place)
 
 
 def is_text(name: str) -> bool:

@@ -17,6 +17,7 @@ from llmcourse.merge.recipe import Moe, Recipe
 from llmcourse.merge.recipe_checks import moe_checks, recipe_checks
 
 LIBRARIES: tuple[str, ...] = ("mergekit", "torch", "transformers")
+EXTRA = "merge"
 
 # Python with torch, transformers and mergekit loaded (measured: 0.5 GB of anonymous memory).
 _LOADED_BYTES = 600_000_000

@@ -39,8 +39,9 @@ from safetensors import SafetensorError
 
 from llmcourse.core.artifact import OutputFile
 from llmcourse.core.errors import LibraryError, file_error
+from llmcourse.core.headers import safetensors_header
 from llmcourse.core.isolated import Job
-from llmcourse.core.model import LocalFiles, safetensors_header
+from llmcourse.core.model import LocalFiles
 from llmcourse.core.progress import Progress
 from llmcourse.core.workspace import write_json
 from llmcourse.merge.config import Config, result_stage, walk_stages

@@ -1,7 +1,7 @@
 """The only package that talks to the Hugging Face Hub."""
 
 from llmcourse.core.hub.client import cache_folder, is_offline, use_quietly
-from llmcourse.core.hub.models import download, read_hub_model
+from llmcourse.core.hub.models import download, download_small, read_hub_model
 from llmcourse.core.hub.push import push
 from llmcourse.core.hub.target import Target, read_target
 
@@ -9,6 +9,7 @@ __all__ = [
     "Target",
     "cache_folder",
     "download",
+    "download_small",
     "is_offline",
     "push",
     "read_hub_model",

@@ -111,6 +111,17 @@ def _cached(repo: str, name: str, commit: str | None, size: int) -> Path | None:
     return path
 
 
+def download_small(facts: ModelFacts) -> Path:
+    """Bring what a Hub model has beside its weights into the client's cache and return the folder.
+
+    Raises:
+        PlanError: the Hub refused or could not be reached.
+    """
+    names = sorted(set(_needed(facts, ())) - set(facts.weight_files))
+    with translated(str(facts.ref)):
+        return Path(retrying(lambda: _snapshot(facts, names, None)))
+
+
 def download(facts: ModelFacts, progress: Progress, more: Iterable[str] = ()) -> Path:
     """Bring a Hub model into the client's cache and return its folder; what is there is not sent again.
 
@@ -120,21 +131,21 @@ def download(facts: ModelFacts, progress: Progress, more: Iterable[str] = ()) ->
     total = _download_bytes(facts, more)
     with translated(str(facts.ref), LibraryError):
         if total == 0:
-            return Path(_snapshot(facts, more, None))
+            return Path(_snapshot(facts, _needed(facts, more), None))
         with progress.step(f"download {facts.ref}", total, "B") as step:
             # A connection cut by a reset is not resumed by the client itself (huggingface_hub 2.4).
-            folder = Path(retrying(lambda: _snapshot(facts, more, step)))
+            folder = Path(retrying(lambda: _snapshot(facts, _needed(facts, more), step)))
         # Writes the branch's name into the cache, so that HF_HUB_OFFLINE=1 finds the model by it.
         retrying(lambda: api().resolve_revision(facts.ref.path, revision=facts.ref.revision))
         return folder
 
 
-def _snapshot(facts: ModelFacts, more: Iterable[str], step: Step | None) -> str:
+def _snapshot(facts: ModelFacts, names: list[str], step: Step | None) -> str:
     bar = _bar_for(step) if step else hf_tqdm
     folder: str = snapshot_download(
         facts.ref.path,
         revision=facts.revision,
-        allow_patterns=_needed(facts, more),
+        allow_patterns=names,
         tqdm_class=bar,
         library_name="llmcourse",
     )

@@ -7,13 +7,13 @@ duplicate, or fails although it was applied; here the branch is looked at instea
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
-from llmcourse.core.artifact import Artifact, HubLocation, OutputFile
+from llmcourse.core.artifact import MANIFEST_NAME, Artifact, HubLocation, OutputFile
 from llmcourse.core.errors import PublishError
 from llmcourse.core.hub.client import HUB_ERRORS, api, may_pass, retrying, status_of, translated
 from llmcourse.core.hub.target import WEIGHTS, RemoteFile, Target, remote_files
@@ -22,21 +22,28 @@ from llmcourse.core.progress import Progress
 _SMALL_BYTES = 10_000_000
 
 
-def push(folder: Path, artifact: Artifact, target: Target, progress: Progress) -> HubLocation:
+def push(
+    folder: Path, artifact: Artifact, target: Target, progress: Progress, piece: str = ""
+) -> HubLocation:
     """Make the branch hold exactly the artifact's files, plus what others keep beside them.
+
+    With `piece` the artifact is a part of what is to come: nothing is deleted yet.
 
     Raises:
         PublishError: the Hub refused or could not be reached, or holds something else than was sent.
     """
     files = artifact.files
-    message = f"Add {artifact.command} made by llmcourse"
+    message = f"Add {piece or artifact.command} made by llmcourse"
     with translated(target.repo, PublishError):
         head = _ensure_branch(target)
         present = remote_files(target.repo, target.revision)
         missing = [file for file in files if not _is_same(folder, file, present.get(file.path))]
-        stale = _stale(present, artifact, target)
+        if piece and [file.path for file in missing] == [MANIFEST_NAME]:
+            # Of what an earlier run published; its manifest is brought up to date by the last push.
+            files, missing = tuple(file for file in files if file not in missing), []
+        stale = [] if piece else _stale(present, artifact, target)
         if missing or stale:
-            head = _send(folder, missing, stale, target, head, message, progress)
+            head = _send(folder, missing, stale, target, head, message, progress, piece)
         _verify(folder, files, target, head)
     base = f"{api().endpoint}/{target.repo}"
     url = base if target.revision == "main" else f"{base}/tree/{target.revision}"
@@ -61,12 +68,23 @@ def _head(target: Target) -> str:
 
 
 def _stale(present: dict[str, RemoteFile], artifact: Artifact, target: Target) -> list[str]:
-    """Files of the model that is being replaced; what others keep in the repository stays."""
+    """Files of the model that is being replaced; what others keep in the repository stays.
+
+    Weights of another kind are another model: GGUF files do not replace the safetensors beside them.
+    """
     if target.fingerprint == artifact.fingerprint:
         return []
     ours = {file.path for file in artifact.files}
     replaced = target.listed or [name for name in present if name.endswith(WEIGHTS) and "/" not in name]
-    return [name for name in replaced if name in present and name not in ours]
+    kinds = _kinds(ours)
+    if not kinds & _kinds(replaced):
+        return []
+    return [name for name in replaced if name in present and name not in ours and _kinds([name]) <= kinds]
+
+
+def _kinds(names: Iterable[str]) -> set[str]:
+    """Which kinds of weights are among the files: GGUF, or Hugging Face's own."""
+    return {"gguf" if name.endswith(".gguf") else "hf" for name in names if name.endswith(WEIGHTS)}
 
 
 def _send(
@@ -77,9 +95,12 @@ def _send(
     head: str,
     message: str,
     progress: Progress,
+    piece: str,
 ) -> str:
     additions: list[CommitOperationAdd] = []
-    with progress.step(f"upload {target.repo}", sum(file.size for file in missing), "B") as step:
+    _refuse_deleted(missing, target)
+    what = f"upload {piece} to {target.repo}" if piece else f"upload {target.repo}"
+    with progress.step(what, sum(file.size for file in missing), "B") as step:
         for group in _groups(missing):
             batch = [CommitOperationAdd(file.path, str(folder / file.path)) for file in group]
             for file, addition in zip(group, batch, strict=True):
@@ -97,6 +118,16 @@ def _groups(files: Sequence[OutputFile]) -> list[list[OutputFile]]:
     small = [file for file in files if file.size < _SMALL_BYTES]
     large = [[file] for file in files if file.size >= _SMALL_BYTES]
     return [*large, small] if small else large
+
+
+def _refuse_deleted(missing: Sequence[OutputFile], target: Target) -> None:
+    gone = [file.path for file in missing if not file.is_local]
+    if gone:
+        raise PublishError(
+            f"{target.repo} no longer holds {gone[0]}, which was deleted here after it was published.",
+            "Delete the output folder and run the command again.",
+            where=gone[0],
+        )
 
 
 def _refuse_changed(file: OutputFile, addition: CommitOperationAdd) -> None:

@@ -15,7 +15,7 @@ from llmcourse.core.config import HubTarget
 from llmcourse.core.errors import PlanError
 from llmcourse.core.hub.client import api, has_token, is_offline, retrying, translated
 
-WEIGHTS = (".safetensors", ".bin", ".index.json")
+WEIGHTS = (".safetensors", ".bin", ".index.json", ".gguf")
 
 
 @dataclass(frozen=True)

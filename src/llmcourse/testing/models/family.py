@@ -5,7 +5,6 @@ looks finished; a lock on the file system makes other processes wait for the bui
 """
 
 import hashlib
-import os
 import shutil
 import sys
 import time
@@ -18,6 +17,7 @@ from typing import Final
 
 from filelock import FileLock
 
+from llmcourse.core.cache import cache_folder
 from llmcourse.testing.models.corpus import Kind
 
 BASE_ID: Final = "llmcourse-demo/tiny-llama"
@@ -47,7 +47,7 @@ def build_family(cache: Path | None = None, progress: ProgressCallback | None = 
         cache: default `$LLMCOURSE_CACHE` or `~/.cache/llmcourse`; shared by any number of processes.
         progress: is called with what is being done and the fraction of the whole build, 0 to 1.
     """
-    models = (cache or _default_cache()) / "tiny-models"
+    models = (cache or cache_folder()) / "tiny-models"
     final = models / _content_key()
     if not final.is_dir():
         models.mkdir(parents=True, exist_ok=True)
@@ -75,10 +75,6 @@ def _build(folder: Path, report: ProgressCallback) -> None:
 
 def _eval_file(folder: Path, kind: Kind) -> Path:
     return folder / "eval" / f"{kind}.txt"
-
-
-def _default_cache() -> Path:
-    return Path(os.environ.get("LLMCOURSE_CACHE") or Path.home() / ".cache" / "llmcourse")
 
 
 def _content_key() -> str:

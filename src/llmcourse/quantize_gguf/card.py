@@ -1,0 +1,129 @@
+"""The model card of GGUF files: which to choose, what each costs, how to run them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from llmcourse.core import licences
+from llmcourse.core.artifact import Artifact, OutputFile
+from llmcourse.core.card import Card, CardMetadata
+from llmcourse.core.console import human_bytes
+from llmcourse.core.model import ModelFacts, is_hub_id
+from llmcourse.core.plan import Facts, FileFacts
+from llmcourse.quantize_gguf.config import Config
+from llmcourse.quantize_gguf.model_checks import licence_of
+from llmcourse.quantize_gguf.naming import IMATRIX_PIECE, PLOT_NAME, model_name
+from llmcourse.quantize_gguf.types import type_facts
+
+# Beside the weights: compute buffers, and the cache of a context of a few thousand tokens.
+_RUNNING_SHARE, _RUNNING_BYTES = 1.1, 300_000_000
+_USUAL = ("Q4_K_M", "Q5_K_M", "Q8_0", "Q6_K")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One type in the table: its first file, the number of files, what is known of it."""
+
+    type: str
+    file: str
+    files: int
+    size: int
+    about: dict[str, Any]
+
+    @property
+    def shown_size(self) -> str:
+        return human_bytes(self.size)
+
+    @property
+    def memory(self) -> str:
+        return human_bytes(round(self.size * _RUNNING_SHARE) + _RUNNING_BYTES)
+
+    @property
+    def bits(self) -> str:
+        return f"{self.about['bits_per_weight']:.2f}" if "bits_per_weight" in self.about else ""
+
+    @property
+    def advice(self) -> str:
+        return type_facts(self.type).advice
+
+    @property
+    def figures(self) -> dict[str, str]:
+        """Figures of the measurement as texts, empty where there was none."""
+        found = self.about.get("quality")
+        if not found:
+            return {"perplexity": "", "mean_kld": "", "kld_99": "", "same_top": ""}
+        return {
+            "perplexity": f"{found['perplexity']:.4f}",
+            "mean_kld": f"{found['mean_kld']:.2e}",
+            "kld_99": f"{found['kld_99']:.2e}",
+            "same_top": f"{found['same_top']:.2%}",
+        }
+
+
+def card(config: Config, facts: Facts, artifact: Artifact, repo: str | None) -> Card:
+    """Pure: the same config, facts and files give the same card."""
+    model = facts.models[config.model]
+    assert isinstance(model, ModelFacts), "the plan refuses models that cannot be read"
+    rows = sorted(_rows(artifact.files), key=lambda row: row.size)
+    measured = [row.about["quality"] for row in rows if "quality" in row.about]
+    licence = licences.combine({model_name(model): licence_of(config, model)})
+    values = {
+        "title": repo.rpartition("/")[2] if repo else f"{model_name(model)}-GGUF",
+        "model": _link(model),
+        "place": repo,
+        "is_adapter": model.is_adapter,
+        "rows": rows,
+        "usual": next((row for name in _USUAL for row in rows if row.type == name), rows[-1]),
+        "measured": measured[0] if measured else None,
+        "plot": PLOT_NAME if any(file.path == PLOT_NAME for file in artifact.files) else None,
+        "quality": config.quality,
+        "imatrix": _imatrix(config, facts, artifact),
+        "tensor_types": config.tensor_types,
+        "pre_tokenizer": artifact.details.get("pre_tokenizer") or {"how": "none"},
+        "licence_warning": "" if config.card.license else licence.warning,
+        "versions": artifact.versions,
+    }
+    return Card(_metadata(config, model, licence.name), values)
+
+
+def _rows(files: tuple[OutputFile, ...]) -> Iterator[Row]:
+    types = dict.fromkeys(file.piece for file in files if "type" in file.about)
+    for name in types:
+        shards = sorted((file for file in files if file.piece == name), key=lambda file: file.path)
+        size = sum(file.size for file in shards)
+        yield Row(name, shards[0].path, len(shards), size, shards[0].about)
+
+
+def _metadata(config: Config, model: ModelFacts, licence: str) -> CardMetadata:
+    language = model.card.get("language") or []
+    task = model.card.get("pipeline_tag")
+    tags = ["gguf", "llama.cpp", "autoquant", *(["imatrix"] if config.imatrix else [])]
+    return CardMetadata(
+        license=licence,
+        language=[str(name) for name in (language if isinstance(language, list) else [language])],
+        library_name="gguf",
+        pipeline_tag=str(task) if task else "text-generation",
+        base_model=[model.hub_id] if model.hub_id and is_hub_id(model.hub_id) else [],
+        base_model_relation="adapter" if model.is_adapter else "quantized",
+        tags=list(dict.fromkeys([*tags, *config.card.tags])),
+    )
+
+
+def _link(model: ModelFacts) -> str:
+    return f"[{model.hub_id}](https://huggingface.co/{model.hub_id})" if model.hub_id else model_name(model)
+
+
+def _imatrix(config: Config, facts: Facts, artifact: Artifact) -> dict[str, Any] | None:
+    """Where the importance matrix is from: names and hashes, no folders of this machine."""
+    wish = config.imatrix
+    if wish is None:
+        return None
+    source = wish.text or wish.file or ""
+    file = facts.files.get(source)
+    made = next((file.about for file in artifact.files if file.piece == IMATRIX_PIECE), {})
+    return {
+        "name": source.rpartition("/")[2],
+        "sha256": file.sha256[:12] if isinstance(file, FileFacts) else "",
+        "chunks": wish.chunks if wish.text else None,
+        "unused": made.get("missing", []),
+    }

@@ -1,0 +1,126 @@
+"""What the YAML of quantize-gguf may say."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator, Field, field_validator
+
+from llmcourse.core.config import CommandConfig, Strict
+from llmcourse.core.model import ModelRef, expanded
+from llmcourse.quantize_gguf.types import ALIASES
+
+# AutoQuant's six: from the smallest that is of use to the one that is hard to tell from the original.
+DEFAULT_TYPES = ("Q2_K", "Q3_K_M", "Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0")
+_UNITS = {"M": 10**6, "G": 10**9}
+
+
+def _nothing(value: Any) -> Any:
+    """`none` as people write it, which YAML reads as a text."""
+    return None if isinstance(value, str) and value.lower() == "none" else value
+
+
+class Calibration(Strict):
+    """Text over which the activations are measured, or an imatrix that is ready."""
+
+    text: str | None = Field(None, description="A text file, best of many kinds and of the model's own uses.")
+    chunks: int = Field(100, ge=1, description="How many windows of 512 tokens of it are used.")
+    file: str | None = Field(None, description="An imatrix of llama.cpp (.gguf or .dat) instead of a text.")
+
+
+class Quality(Strict):
+    """Held-out text on which every type is compared with the unquantized model."""
+
+    text: str = Field(description="A text file that is in no calibration.")
+    chunks: int = Field(50, ge=1, description="How many windows of 512 tokens of it are used.")
+
+
+class CardWishes(Strict):
+    """What the model card says beside what is known from the model itself."""
+
+    license: str | None = Field(None, description="Licence id; by default the model's.")
+    tags: list[str] = Field(default_factory=list, description="More tags.")
+
+
+class Config(CommandConfig):
+    """One model, many GGUF types."""
+
+    model: str = Field(description="A Hub id, a folder, or - for the reference that comes through a pipe.")
+    types: list[str] = Field(
+        default=list(DEFAULT_TYPES), min_length=1, description="llama.cpp's names, in any letter case."
+    )
+    imatrix: Annotated[Calibration | None, BeforeValidator(_nothing)] = Field(
+        None, description="Importance matrix: made from a text, or a ready file, or none."
+    )
+    quality: Annotated[Quality | None, BeforeValidator(_nothing)] = Field(
+        None, description="Measure each type against the unquantized model on this text."
+    )
+    tensor_types: dict[str, str] = Field(
+        default_factory=dict, description="Types of single tensors, by regular expression (attn_v: Q8_0)."
+    )
+    split: str | None = Field(None, description="Largest file, as 20G or 500M; bigger results are split.")
+    pre_tokenizer: str | None = Field(None, description="llama.cpp's name of the BPE pre-tokenizer.")
+    converter: str | None = Field(None, description="A llama.cpp checkout whose converter is used instead.")
+    base: str | None = Field(None, description="Base model of a LoRA adapter; by default what it names.")
+    keep_local: bool = Field(True, description="Keep each file here after it was published and verified.")
+    allow_pickle: bool = Field(False, description="Read pickled weights (.bin), which can run code.")
+    card: CardWishes = Field(default_factory=CardWishes, description="The model card.")
+
+    # A type that is made stays of use when others are asked for; so it is with what is measured.
+    NOT_COMPUTED: ClassVar[frozenset[str]] = CommandConfig.NOT_COMPUTED | {
+        "types", "quality", "keep_local", "card"
+    }  # fmt: skip
+
+    @field_validator("imatrix", mode="before")
+    @classmethod
+    def _a_path_is_a_file(cls, value: Any) -> Any:
+        return {"file": value} if isinstance(value, str) else value
+
+    @field_validator("imatrix")
+    @classmethod
+    def _one_source(cls, value: Calibration | None) -> Calibration | None:
+        if value is not None and (value.text is None) == (value.file is None):
+            raise ValueError("imatrix needs a text or a file | Write imatrix: {text: calibration.txt}.")
+        return value
+
+    @field_validator("types")
+    @classmethod
+    def _upper_case(cls, value: list[str]) -> list[str]:
+        names = (name.strip().upper() for name in value)
+        return list(dict.fromkeys(ALIASES.get(name, name) for name in names))
+
+    @field_validator("tensor_types")
+    @classmethod
+    def _regular_expressions(cls, value: dict[str, str]) -> dict[str, str]:
+        for pattern in value:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(
+                    f"{pattern!r} is no regular expression ({error}) | Correct it, or escape it."
+                ) from None
+        return {pattern: name.upper() for pattern, name in value.items()}
+
+    @field_validator("split")
+    @classmethod
+    def _is_a_size(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[1-9]\d*[MG]", value):
+            raise ValueError(f"split {value!r} is no size | Write a number with M or G, as 20G.")
+        return value
+
+    @property
+    def split_bytes(self) -> int:
+        """The largest file in bytes, 0 where files are not split."""
+        return int(self.split[:-1]) * _UNITS[self.split[-1]] if self.split else 0
+
+    @property
+    def keeps_local(self) -> bool:
+        return self.keep_local
+
+    def models(self) -> dict[str, ModelRef]:
+        return {name: ModelRef.parse(name) for name in (self.model, self.base) if name}
+
+    def files(self) -> dict[str, Path]:
+        named = [self.imatrix.text, self.imatrix.file] if self.imatrix else []
+        named += [self.quality.text] if self.quality else []
+        return {name: expanded(name) for name in named if name}

@@ -1,0 +1,62 @@
+"""llama.cpp's converter as modules, imported from a folder and not from what is installed.
+
+The folder's own `gguf` has to win: the package of that name on the index has the same version number and
+lacks what the converter needs.  transformers and torch come with it, less a part that nothing here uses.
+"""
+
+import os
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from llmcourse.core.errors import LibraryError
+
+_HUB_KERNELS = "transformers.integrations.hub_kernels"
+
+
+@dataclass(frozen=True)
+class Converter:
+    """`conversion` has the model classes, `gguf` the writer and the numerical formats."""
+
+    folder: Path
+    conversion: Any
+    gguf: Any
+
+
+def import_converter(folder: Path) -> Converter:
+    """Import the converter; from here on this process works with local files only.
+
+    Raises:
+        LibraryError: another `gguf` was imported before.
+    """
+    os.environ["HF_HUB_OFFLINE"] = "1"  # transformers asks the Hub even about tokenizers in a local folder
+    sys.path[:0] = [str(folder / "gguf-py"), str(folder)]
+    _import_activations()
+    converter = Converter(folder, import_module("conversion"), import_module("gguf"))
+    if not Path(converter.gguf.__file__).is_relative_to(folder):
+        raise LibraryError(
+            f"The converter in {folder} got a foreign gguf package, {converter.gguf.__file__}.",
+            "Report this, with the log.",
+        )
+    return converter
+
+
+def _import_activations() -> None:
+    """Import transformers' activations, which every model config checks a name against, on their own.
+
+    They import `integrations.hub_kernels`, and so half of transformers (1.3 s), for a decorator that
+    does nothing unless the package `kernels` is installed (transformers 5.23).
+    """
+    if find_spec("kernels") is not None or _HUB_KERNELS in sys.modules:
+        return
+    import_module("transformers")
+    sys.modules[_HUB_KERNELS] = stand_in = ModuleType(_HUB_KERNELS)
+    stand_in.__dict__["use_kernel_forward_from_hub"] = lambda _layer_name: lambda layer_class: layer_class
+    try:
+        import_module("transformers.activations")
+    finally:
+        del sys.modules[_HUB_KERNELS]

@@ -1,0 +1,200 @@
+"""Which of llama.cpp's pre-tokenizers splits text as a model's own tokenizer does.
+
+The converter knows a byte-level BPE tokenizer by a hash of the ids it gives to one text, so a vocabulary
+that changed in the least is unknown to it, though its pre-tokenizer is mostly a common one.  Here the
+vocabulary is written as a file, llama.cpp loads it under one name after another, and the ids it gives to
+varied text are compared with the tokenizer's own.  The first name that agrees on all of it is right.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from llmcourse.core.errors import LibraryError, PlanError
+from llmcourse.quantize_gguf.converter.library import Converter
+from llmcourse.quantize_gguf.converter.sample_text import sample_texts
+from llmcourse.quantize_gguf.converter.source import PRE_TOKENIZERS
+
+_KEY = "tokenizer.ggml.pre"
+# The common ones are tried first: where several agree on everything, the most usual is the likeliest.
+_COMMON = ("gpt-2", "llama-bpe", "qwen2", "tekken", "gpt-4o", "deepseek-v3", "deepseek-llm", "starcoder")
+_TRIAL = "llmcourse.quantize_gguf.converter.trial"
+
+
+@dataclass(frozen=True)
+class PreTokenizer:
+    """The name in the file and how it was found.
+
+    `how` is "known" (the converter's own hash), "matched" (by trial), "given" (by the user), or "none" (a
+    tokenizer that has none, as SentencePiece).  `candidates` are names of llama.cpp that mean the same.
+    `matches` is what a trial said; None where there was none.
+    """
+
+    name: str | None
+    how: str
+    candidates: tuple[str, ...] = ()
+    matches: bool | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+NO_PRE_TOKENIZER = PreTokenizer(None, "none")
+
+
+class Resolver:
+    """Stands in the converter's way when it looks for the pre-tokenizer of a model."""
+
+    def __init__(self, converter: Converter, model: Any, given: str | None, scratch: Path) -> None:
+        self._converter = converter
+        self._model = model
+        self._given = given
+        self._scratch = scratch
+        self._tokenizer: Any = None
+        self._known: str | None = None
+        model.get_vocab_base_pre = self._get_vocab_base_pre
+
+    def _get_vocab_base_pre(self, tokenizer: Any) -> str:
+        """What the converter calls; an unknown one gets a name that `resolve` puts right."""
+        self._tokenizer = tokenizer
+        try:
+            self._known = type(self._model).get_vocab_base_pre(self._model, tokenizer)
+        except NotImplementedError:
+            self._known = None
+        return self._given or self._known or _COMMON[0]
+
+    def resolve(self) -> PreTokenizer:
+        """After the vocabulary is in the writer: find the name and put it there.
+
+        Raises:
+            PlanError: no name of llama.cpp fits, or the given one is unknown to it.
+        """
+        if self._tokenizer is None:
+            return PreTokenizer(self._entries().get(_KEY), "none")
+        groups = pre_tokenizer_groups(self._converter.folder)
+        if self._given:
+            return self._verified(self._given, groups)
+        if self._known:
+            return PreTokenizer(self._known, "known")
+        found = self._matched(groups)
+        self._model.gguf_writer.add_tokenizer_pre(found.name)
+        if "tokenizer.ggml.add_bos_token" not in self._entries():
+            # Some names bring a BOS token by themselves, whether or not this tokenizer has it.
+            first_id = next(iter(self._tokenizer.encode("a")), None)
+            bos = self._tokenizer.bos_token_id
+            self._model.gguf_writer.add_add_bos_token(bos is not None and first_id == bos)
+        return found
+
+    def _entries(self) -> dict[str, Any]:
+        return {key: entry.value for key, entry in self._model.gguf_writer.kv_data[0].items()}
+
+    def _verified(self, name: str, groups: Sequence[tuple[str, ...]]) -> PreTokenizer:
+        names = [name for group in groups for name in group]
+        if name not in names:
+            close = get_close_matches(name, names, 1)
+            raise PlanError(
+                f"llama.cpp knows no pre-tokenizer {name!r}.",
+                f"Did you mean {close[0]}?" if close else f"Choose one of {', '.join(names)}.",
+                where="pre_tokenizer",
+            )
+        return PreTokenizer(name, "given", matches=self._first_match([name]) is not None)
+
+    def _matched(self, groups: Sequence[tuple[str, ...]]) -> PreTokenizer:
+        first_names = [group[0] for group in groups]
+        name = self._first_match(first_names)
+        if name is None:
+            raise PlanError(
+                "No pre-tokenizer of llama.cpp splits text as this model's tokenizer does "
+                f"({len(first_names)} were tried).",
+                "Set `pre_tokenizer: NAME` to the nearest one if some text may be split otherwise, "
+                "or use a newer llama-cpp-python.",
+                where="pre_tokenizer",
+            )
+        (group,) = (group for group in groups if group[0] == name)
+        return PreTokenizer(name, "matched", group, matches=True)
+
+    def _first_match(self, names: Sequence[str]) -> str | None:
+        vocabulary = self._scratch / "vocabulary.gguf"
+        self._write_vocabulary(vocabulary)
+        texts = sample_texts(self._tokenizer)
+        ids = [self._tokenizer.encode(text, add_special_tokens=False) for text in texts]
+        try:
+            return next(_matches(vocabulary, names, texts, ids), None)
+        finally:
+            vocabulary.unlink()
+
+    def _write_vocabulary(self, path: Path) -> None:
+        """A file with the tokenizer and nothing else."""
+        source = self._model.gguf_writer
+        writer = self._converter.gguf.GGUFWriter(path, source.arch)
+        for key, entry in source.kv_data[0].items():
+            if key.startswith("tokenizer."):
+                writer.add_key_value(key, entry.value, entry.type, entry.sub_type)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.close()
+
+
+def pre_tokenizer_groups(folder: Path) -> list[tuple[str, ...]]:
+    """llama.cpp's names, those that it treats alike together, the common ones first.
+
+    Within a group the name that the converter itself writes is first.  Source: the comparisons with
+    `tokenizer_pre` in src/llama-vocab.cpp, each chain of which ends in what is done for its names.
+
+    Raises:
+        LibraryError: they are not written there as they were in 0.3.36.
+    """
+    text = (folder / PRE_TOKENIZERS).read_text("utf-8")
+    own = set(re.findall(r'res = "([^"]+)"', (folder / "conversion" / "base.py").read_text("utf-8")))
+    groups: dict[str, list[str]] = {}
+    for condition, action in re.findall(r"if \(\s*(tokenizer_pre == [^{]*)\{([^}]*)\}", text):
+        groups.setdefault(" ".join(action.split()), []).extend(re.findall(r'"([^"]+)"', condition))
+    ordered = [tuple(sorted(names, key=lambda name: name not in own)) for names in groups.values()]
+    if not any("gpt-2" in group for group in ordered):
+        raise LibraryError(
+            f"{folder / PRE_TOKENIZERS} lists the pre-tokenizers in a way that is not understood.",
+            "Use the version of llama-cpp-python in constraints.txt, or set `pre_tokenizer`.",
+        )
+    return sorted(ordered, key=lambda group: _COMMON.index(group[0]) if group[0] in _COMMON else len(_COMMON))
+
+
+def _matches(
+    vocabulary: Path, names: Sequence[str], texts: Sequence[str], ids: Sequence[Sequence[int]]
+) -> Iterator[str]:
+    """The names under which llama.cpp gives the same ids, as they are found.
+
+    A wrong name can abort its process; the next one then goes on behind it.
+    """
+    left = list(names)
+    while left:
+        task = {"vocabulary": str(vocabulary), "names": left, "texts": texts, "ids": ids}
+        child = subprocess.Popen(
+            [sys.executable, "-m", _TRIAL],
+            env=os.environ | {"GGML_NO_BACKTRACE": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        with child:
+            assert child.stdin and child.stdout
+            child.stdin.write(json.dumps(task))
+            child.stdin.close()
+            for line in child.stdout:
+                name, is_match = json.loads(line)
+                left.remove(name)
+                if is_match:
+                    yield name
+        if child.returncode > 0:
+            raise LibraryError(
+                "llama.cpp could not be loaded to try pre-tokenizers.",
+                "Read the log; reinstall llama-cpp-python.",
+            )
+        if child.returncode < 0:
+            left = left[1:]

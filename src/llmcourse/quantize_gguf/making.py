@@ -1,0 +1,217 @@
+"""The work of one quantization, step by step; what an earlier run finished is taken as it is."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from llmcourse.core.artifact import OutputFile
+from llmcourse.core.errors import LibraryError, LlmcourseError, PlanError
+from llmcourse.core.isolated import Job
+from llmcourse.core.machine import usable_cpus
+from llmcourse.core.model import expanded
+from llmcourse.core.progress import Event, Progress
+from llmcourse.quantize_gguf.children import Child, forward, llama
+from llmcourse.quantize_gguf.config import Config
+from llmcourse.quantize_gguf.lanes import side_by_side
+from llmcourse.quantize_gguf.naming import CONTEXT, CONVERTED, IMATRIX_NAME, IMATRIX_PIECE
+from llmcourse.quantize_gguf.quality import Measuring, Row
+from llmcourse.quantize_gguf.types import type_facts
+
+_LANES = 2
+_PROMPT = "The meaning of life is"
+_SAMPLE_TOKENS = 24
+
+
+def quantize_settings(
+    config: Config, type_name: str, source: Path, name: str, imatrix: Path | None = None
+) -> dict[str, Any]:
+    """The settings of llama/quantize.py; of an imatrix its name alone goes into the file, not its place."""
+    return {
+        "source": str(source),
+        "type": type_name,
+        "name": name,
+        "threads": usable_cpus(),
+        "imatrix": str(imatrix) if imatrix else None,
+        "imatrix_name": imatrix.name if imatrix else None,
+        "tensor_types": config.tensor_types,
+        "split": config.split_bytes,
+        "dry_run": False,
+    }
+
+
+@dataclass
+class Making:
+    """One run: what is asked for, what is there, where things go."""
+
+    config: Config
+    job: Job
+    progress: Progress
+
+    def __post_init__(self) -> None:
+        self._files = {file.path: file for file in self.job.done}
+        self._threads = usable_cpus()
+
+    @property
+    def source(self) -> Path:
+        """The unquantized model as GGUF; it has this name only when it is whole."""
+        return self.job.scratch / CONVERTED
+
+    @property
+    def missing(self) -> list[str]:
+        """Types still to be made, the largest first: they are made fast and upload longest."""
+        done = {file.piece for file in self._files.values()}
+        wanted = [name for name in self.config.types if name not in done]
+        return sorted(wanted, key=lambda name: -type_facts(name).bits)
+
+    def needs_source(self) -> bool:
+        """Whether something is left that is made from the unquantized model."""
+        return bool(self.missing or (self.measuring and self._unmeasured()))
+
+    def convert(self, start: Callable[[], Child]) -> None:
+        """Make `source`, unless an earlier run did."""
+        if self.source.is_file():
+            return
+        settings = {
+            "task": "convert",
+            "name": CONVERTED,
+            "metadata": self.job.settings["metadata"],
+            "pre_tokenizer": self.job.settings.get("pre_tokenizer", {}).get("name"),
+        }
+        inputs = {"model": self.job.inputs[self.config.model]}
+        child = start()
+        forward(child.run(settings, self.job.scratch, inputs), self.progress)
+        child.stop()  # it holds torch, and half a gigabyte
+
+    def imatrix(self) -> Iterator[OutputFile]:
+        """Measure the importance matrix, unless there is one or none is wanted."""
+        wish = self.config.imatrix
+        if wish is None or wish.text is None or IMATRIX_NAME in self._files:
+            return
+        settings = {
+            "source": str(self.source),
+            "text": str(expanded(wish.text)),
+            "chunks": wish.chunks,
+            "context": CONTEXT,
+            "threads": self._threads,
+            "name": IMATRIX_NAME,
+        }
+        with llama("imatrix", self.job.scratch / "imatrix") as child:
+            for file in forward(child.run(settings, self.job.files), self.progress):
+                yield self._finished(replace(file, piece=IMATRIX_PIECE, about=child.result()))
+
+    def types(self) -> Iterator[OutputFile]:
+        """Make every type that is missing; a failure of one does not stop the others.
+
+        Raises:
+            LlmcourseError: of the one type that failed, or of several in one sentence.
+        """
+        if self.measuring and self.missing and not self.config.keep_local:
+            forward(self.measuring.base(), self.progress)
+        works = {name: partial(self._make, name) for name in self.missing}
+        failures: dict[str, LlmcourseError] = {}
+        for name, message in side_by_side(works, _LANES):
+            if isinstance(message, LlmcourseError):
+                failures[name] = message
+            elif isinstance(message, OutputFile):
+                yield self._finished(message)
+            else:
+                self.progress.emit(message)
+        if failures:
+            raise _failure(failures, len(works))
+
+    def _make(self, name: str) -> Iterator[Event | OutputFile]:
+        """Quantize to one type, try the result, and only then give it its place."""
+        place = self.job.scratch / name
+        made = place / "files"
+        made.mkdir(parents=True, exist_ok=True)
+        begin = time.monotonic()
+        files: list[OutputFile] = []
+        file_name = self.job.settings["file_name"].format(type=name)
+        settings = quantize_settings(self.config, name, self.source, file_name, self._imatrix())
+        with llama("quantize", place) as child:
+            for message in child.run(settings, made):
+                if isinstance(message, OutputFile):
+                    files.append(message)
+                else:
+                    yield message
+            result = child.result()
+        files.sort(key=lambda file: file.path)
+        about = {"type": name, "bits_per_weight": round(result["bits_per_weight"], 3),
+                 "seconds": round(time.monotonic() - begin, 2)}  # fmt: skip
+        about |= {key: result[key] for key in ("pinned", "unweighted") if result[key]}
+        with llama("generate", place / "try") as child:
+            settings = {"source": str(made / files[0].path), "type": name, "prompt": _PROMPT,
+                        "tokens": _SAMPLE_TOKENS, "threads": self._threads}  # fmt: skip
+            yield from child.run(settings, child.scratch)
+            about["sample"] = _PROMPT + child.result()["text"]
+        if self.measuring and not self.config.keep_local:  # it will be gone when the others are measured
+            yield from self.measuring.compare(name, made / files[0].path)
+            about["quality"] = self.measuring.figures(name)
+        for file in files:
+            (made / file.path).rename(self.job.files / file.path)
+            yield replace(file, piece=name, about=about, is_last=file is files[-1])
+
+    def _imatrix(self) -> Path | None:
+        wish = self.config.imatrix
+        if wish is None:
+            return None
+        return expanded(wish.file).absolute() if wish.file else self.job.files / IMATRIX_NAME
+
+    @cached_property
+    def measuring(self) -> Measuring | None:
+        wish = self.config.quality
+        folder = self.job.scratch / "quality"
+        return Measuring(wish, self.source, folder, self._threads) if wish else None
+
+    def _unmeasured(self) -> list[OutputFile]:
+        """The first file of each type that was not measured on this text yet."""
+        assert self.measuring
+        firsts = {file.piece: file for file in reversed(self._files.values())}
+        wanted = [firsts[name] for name in self.config.types if name in firsts]
+        return [file for file in wanted if self.measuring.lacks(file)]
+
+    def quality(self) -> Iterator[OutputFile]:
+        """Measure what is not measured yet, then write the table and the plot."""
+        if self.measuring is None:
+            return
+        unmeasured = self._unmeasured()
+        if unmeasured:
+            forward(self.measuring.base(), self.progress)
+        for file in unmeasured:
+            forward(self.measuring.compare(file.piece, self.job.files / file.path), self.progress)
+            figures = self.measuring.figures(file.piece)
+            for shard in [shard for shard in self._files.values() if shard.piece == file.piece]:
+                yield self._finished(replace(shard, about=shard.about | {"quality": figures}))
+        for name in self.measuring.write_tables(self.job.files, self._rows()):
+            yield OutputFile.of(self.job.files, name, piece=self.measuring.piece(self.config.types))
+
+    def _rows(self) -> list[Row]:
+        """What the table says of each type, from the smallest file to the largest."""
+        rows = []
+        for name in self.config.types:
+            files = [file for file in self._files.values() if file.piece == name]
+            about = files[0].about
+            rows.append(
+                Row(name, sum(file.size for file in files), about["bits_per_weight"], about["quality"])
+            )
+        return sorted(rows, key=lambda row: row.size)
+
+    def _finished(self, file: OutputFile) -> OutputFile:
+        self._files[file.path] = file
+        return file
+
+
+def _failure(failures: dict[str, LlmcourseError], count: int) -> LlmcourseError:
+    """One error for all; a full disk says more than what followed from it."""
+    first = max(failures.values(), key=lambda error: isinstance(error, PlanError))
+    if len(failures) == count == 1 or isinstance(first, PlanError):
+        return first
+    error = LibraryError(
+        f"{', '.join(failures)} could not be made: {first.what}",
+        f"{first.fix} The other {count - len(failures)} types are kept; the same command tries these again.",
+    )
+    error.log = first.log
+    return error

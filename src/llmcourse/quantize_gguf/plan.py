@@ -1,0 +1,165 @@
+"""The plan of a quantization: types, sizes, tokenizer, disk and time, before any weight is read."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from llmcourse.core.console import human_bytes, human_count, human_seconds
+from llmcourse.core.errors import LlmcourseError
+from llmcourse.core.model import ModelFacts
+from llmcourse.core.plan import Estimate, Facts, FileFacts, Plan
+from llmcourse.quantize_gguf.config import Config
+from llmcourse.quantize_gguf.llama.sizes import base_bytes
+from llmcourse.quantize_gguf.model_checks import licence_of, model_checks
+from llmcourse.quantize_gguf.naming import CONTEXT, file_name, metadata, quality_piece
+from llmcourse.quantize_gguf.type_checks import text_checks, type_checks
+from llmcourse.quantize_gguf.types import type_facts
+
+LIBRARIES: tuple[str, ...] = ("llama_cpp", "torch", "transformers", "matplotlib")
+EXTRA = "gguf"
+
+# The converter with torch and transformers, and a tensor on its way (measured: 0.5 to 0.9 GB).
+_CONVERTER_BYTES = 900_000_000
+# llama.cpp's buffers while it quantizes (measured: 0.5 GB for 1 B parameters, whatever the type).
+_QUANTIZER_BYTES = 500_000_000
+_HEAD_BYTES = 8_000_000  # metadata and vocabulary of a GGUF file
+
+
+def questions(config: Config, facts: Facts) -> dict[str, Any] | None:
+    """What only llama.cpp and its converter can tell: tokenizer, exact sizes, who wants an imatrix."""
+    model = facts.models[config.model]
+    if not isinstance(model, ModelFacts) or any(
+        check.status == "fail" for check in model_checks(config, facts)
+    ):
+        return None
+    if model.is_adapter or model.is_pickled:
+        return None
+    return {
+        "tensors": {name: {"dtype": t.dtype, "shape": t.shape} for name, t in model.tensors.items()},
+        "tensor_types": config.tensor_types,
+        "pre_tokenizer": config.pre_tokenizer,
+        "converter": config.converter,
+        "split": config.split_bytes,
+        "metadata": _metadata(config, model),
+    }
+
+
+def plan(config: Config, facts: Facts) -> Plan:
+    """Decide all that can be decided; pure, so it is tested without models or llama.cpp."""
+    model = facts.models[config.model]
+    checks = [*model_checks(config, facts), *type_checks(config, facts), *text_checks(config, facts)]
+    if not isinstance(model, ModelFacts):
+        return Plan("quantize-gguf", (), (), tuple(checks), Estimate())
+    types = wanted_types(config, model)
+    sizes = {name: _size(name, model, facts) for name in types}
+    return Plan(
+        "quantize-gguf",
+        _summary(config, facts, model, sizes),
+        ("convert", *(["measure the imatrix"] if _makes_imatrix(config) else []), *types),
+        tuple(checks),
+        _estimate(config, model, sizes),
+        _settings(config, facts, model),
+        pieces(config, facts, types),
+    )
+
+
+def wanted_types(config: Config, model: ModelFacts) -> tuple[str, ...]:
+    """The types to make; those of an adapter, which is not quantized further, have a default of their own."""
+    if model.is_adapter and "types" not in config.model_fields_set:
+        return ("F16",)
+    return tuple(config.types)
+
+
+def pieces(config: Config, facts: Facts, types: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of what the result must hold: every type, and the measurement over the text as it is now."""
+    if config.quality is None:
+        return types
+    text = _sha(facts, config.quality.text)
+    return (*types, quality_piece(types, text, config.quality.chunks))
+
+
+def _settings(config: Config, facts: Facts, model: ModelFacts) -> dict[str, Any]:
+    answers = {} if isinstance(facts.answers, LlmcourseError) else facts.answers
+    settings: dict[str, Any] = {
+        "file_name": file_name(model, "{type}"),
+        "metadata": _metadata(config, model),
+        "is_adapter": model.is_adapter,
+        "without_weights": [config.base] if config.base else [],
+    }
+    if model.is_adapter:
+        settings["adapter_types"] = wanted_types(config, model)
+    if answers:
+        settings["pre_tokenizer"] = answers["pre_tokenizer"]
+    if config.imatrix:
+        settings["imatrix_sha256"] = _sha(facts, config.imatrix.text or str(config.imatrix.file))
+    return settings
+
+
+def _metadata(config: Config, model: ModelFacts) -> dict[str, Any]:
+    owner = config.hub.repo.partition("/")[0] if config.hub and "/" in config.hub.repo else "llmcourse"
+    return metadata(model, licence_of(config, model), owner)
+
+
+def _sha(facts: Facts, name: str) -> str:
+    found = facts.files.get(name)
+    return found.sha256 if isinstance(found, FileFacts) else ""
+
+
+def _makes_imatrix(config: Config) -> bool:
+    return bool(config.imatrix and config.imatrix.text)
+
+
+def _parameters(model: ModelFacts) -> int:
+    return sum(math.prod(tensor.shape) for tensor in model.tensors.values()) or model.weight_bytes // 2
+
+
+def _size(name: str, model: ModelFacts, facts: Facts) -> int:
+    """Bytes of the file of a type: llama.cpp's own word, else from the bits per weight of usual models."""
+    answers: Mapping[str, Any] = {} if isinstance(facts.answers, LlmcourseError) else facts.answers
+    known = answers.get("types", {}).get(name)
+    if known:
+        return int(known["size"])
+    return round(_parameters(model) * type_facts(name).bits / 8) + _HEAD_BYTES
+
+
+def _seconds(types: tuple[str, ...], model: ModelFacts, cpus: int) -> float:
+    rate = sum(type_facts(name).seconds for name in types)
+    return rate * _parameters(model) / 1e9 / cpus + 5 + model.weight_bytes / 300e6
+
+
+def _estimate(config: Config, model: ModelFacts, sizes: Mapping[str, int]) -> Estimate:
+    converted = 0 if model.is_adapter else model.weight_bytes + _HEAD_BYTES
+    vocabulary = int(model.config.get("vocab_size") or 0)
+    probabilities = base_bytes(vocabulary, config.quality.chunks, CONTEXT) if config.quality else 0
+    # Without keep_local at most two are here: one on its way to the Hub, one that is being made.
+    largest = sorted(sizes.values())[-2:]
+    logits = CONTEXT * vocabulary * 4 * 3 if config.quality else 0
+    return Estimate(
+        download=model.missing_bytes,
+        write=sum(sizes.values()) if config.keep_local else sum(largest),
+        scratch=converted + probabilities,
+        # The weights themselves are mapped, so the system may drop them.
+        memory=max(_CONVERTER_BYTES, _QUANTIZER_BYTES + logits),
+    )
+
+
+def _summary(
+    config: Config, facts: Facts, model: ModelFacts, sizes: Mapping[str, int]
+) -> tuple[tuple[str, str], ...]:
+    listed = ", ".join(f"{name} {human_bytes(size)}" for name, size in sizes.items())
+    time = human_seconds(_seconds(tuple(sizes), model, facts.machine.cpus))
+    parameters = human_count(_parameters(model))
+    rows = [("model", f"{model.ref} ({model.architecture}, {parameters} parameters)")]
+    rows += [("types", listed), ("time", f"about {time} of quantizing on {facts.machine.cpus} cores")]
+    if config.imatrix:
+        source = config.imatrix.file or f"{config.imatrix.chunks} chunks of {config.imatrix.text}"
+        rows.append(("imatrix", source))
+    if config.quality:
+        text = f"{config.quality.chunks} chunks of {config.quality.text}"
+        rows.append(("quality", f"perplexity and KL divergence on {text}"))
+    if not isinstance(facts.answers, LlmcourseError) and facts.answers:
+        found = facts.answers["pre_tokenizer"]
+        rows.append(
+            ("tokenizer", f"{facts.answers['tokenizer_model']}, pre-tokenizer {found['name'] or 'none'}")
+        )
+    return tuple(rows)

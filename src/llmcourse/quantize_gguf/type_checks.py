@@ -1,0 +1,108 @@
+"""Whether the types and texts that are asked for can be had: names, imatrix, enough text."""
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from llmcourse.core import extras
+from llmcourse.core.console import human_bytes
+from llmcourse.core.errors import ConfigError, LlmcourseError
+from llmcourse.core.model import ModelFacts
+from llmcourse.core.plan import Check, Facts, FileFacts, fail, failure, ok, warn
+from llmcourse.quantize_gguf.config import Config
+from llmcourse.quantize_gguf.installed_types import file_types, tensor_types
+from llmcourse.quantize_gguf.naming import CONTEXT
+from llmcourse.quantize_gguf.types import ADAPTER_TYPES, type_facts
+
+
+def type_checks(config: Config, facts: Facts) -> Iterator[Check]:
+    """Every type exists in the installed llama.cpp, and has the imatrix that it needs."""
+    if extras.installed("llama_cpp"):
+        yield from _name_checks("types", config.types, file_types())
+        yield from _name_checks("tensor_types", config.tensor_types.values(), tensor_types())
+    model = facts.models[config.model]
+    if isinstance(model, ModelFacts) and model.is_adapter:
+        for name in set(config.types) - set(ADAPTER_TYPES) if "types" in config.model_fields_set else ():
+            yield fail(
+                "types",
+                f"An adapter cannot be {name}.",
+                f"Use one of {', '.join(ADAPTER_TYPES)}.",
+                ConfigError.exit_code,
+            )
+        return
+    if isinstance(facts.answers, LlmcourseError):
+        yield failure(facts.answers, config.model)
+    elif facts.answers:
+        yield from _answer_checks(facts.answers)
+    wanting = [] if config.imatrix else [name for name in config.types if _wants_imatrix(name, facts)]
+    if wanting:
+        yield fail(
+            "imatrix",
+            f"{' and '.join(wanting)} cannot be made without an imatrix.",
+            "Add imatrix: {text: calibration.txt}, or leave the type out.",
+        )
+
+
+def _name_checks(key: str, names: Iterable[str], known: Sequence[str]) -> Iterator[Check]:
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            fix = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(sorted(known))}."
+            what = f"{name} is no type of the installed llama.cpp."
+            yield fail(key, what, fix, ConfigError.exit_code)
+
+
+def _wants_imatrix(name: str, facts: Facts) -> bool:
+    answers: Mapping[str, Any] = {} if isinstance(facts.answers, LlmcourseError) else facts.answers
+    known = answers.get("types", {}).get(name)
+    return bool(known["wants_imatrix"]) if known else type_facts(name).wants_imatrix
+
+
+def _answer_checks(answers: Mapping[str, Any]) -> Iterator[Check]:
+    found = answers["pre_tokenizer"]
+    if found["how"] == "matched":
+        others = f" (of {len(found['candidates'])} that split all test texts alike)"
+        yield warn(
+            "pre-tokenizer",
+            f"llama.cpp does not know this tokenizer; {found['name']} gives the same token ids"
+            f"{others if len(found['candidates']) > 1 else ''}.",
+        )
+    elif found["how"] == "given" and not found.get("matches", True):
+        yield warn(
+            "pre-tokenizer",
+            f"{found['name']} splits text otherwise than the model's own tokenizer.",
+            "Leave pre_tokenizer out to find one that fits.",
+        )
+    yield ok("converter", f"knows {answers['architecture']}")
+
+
+def text_checks(config: Config, facts: Facts) -> Iterator[Check]:
+    """The texts are there and can be long enough; how many tokens they have shows when they are read."""
+    for name, found in facts.files.items():
+        if isinstance(found, LlmcourseError):
+            yield failure(found, name)
+    texts = [("imatrix", config.imatrix), ("quality", config.quality)]
+    for key, wish in texts:
+        file = facts.files.get((wish and wish.text) or "")
+        if wish is None or not isinstance(file, FileFacts):
+            continue
+        needed = wish.chunks * CONTEXT
+        if file.size < needed:
+            yield fail(
+                key,
+                f"{wish.text} has {human_bytes(file.size)}, too little for {wish.chunks} chunks "
+                f"of {CONTEXT} tokens.",
+                f"Use a longer text, or set {key}.chunks={max(1, file.size // (4 * CONTEXT))}.",
+            )
+        else:
+            yield ok(key, f"{wish.text}, {human_bytes(file.size)}")
+    same = config.imatrix and config.quality and config.imatrix.text == config.quality.text
+    if same:
+        yield warn("quality", "The imatrix is made from the text it is judged on.", "Use another text.")
+    if config.imatrix and config.imatrix.file and not config.imatrix.file.endswith((".gguf", ".dat")):
+        yield fail(
+            "imatrix",
+            f"{config.imatrix.file} is no imatrix file.",
+            "Give one that ends in .gguf or .dat, or a text with imatrix: {text: …}.",
+            ConfigError.exit_code,
+        )
