@@ -4,11 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 # uv installs in seconds what takes pip minutes, but does not read pip's find-links setting by itself.
 UV := $(if $(PIP_FIND_LINKS),UV_FIND_LINKS="$(PIP_FIND_LINKS)",) UV_COMPILE_BYTECODE=1 $(BIN)/uv
-INSTALL := $(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt
+# llama-cpp-python is built from source, without what only its command line tools and vision models need.
+LLAMA_CPP := CMAKE_ARGS="-DLLAVA_BUILD=OFF '-DCMAKE_PROJECT_llama.cpp_INCLUDE=$(CURDIR)/llama-cpp.cmake'"
+INSTALL := $(LLAMA_CPP) $(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt
 
 .PHONY: demo test models slow lint fix bench constraints clean
 
-demo: $(VENV)/.merge
+demo: $(VENV)/.demo
 	$(BIN)/python -m llmcourse.testing.demo
 
 test: lint models
@@ -34,6 +36,7 @@ fix: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python bench/startup.py
 	$(BIN)/python bench/merge.py $(ARGS)
+	$(BIN)/python bench/gguf.py
 
 # The versions that were tested, from what is installed now; no index, no local builds.
 constraints: $(VENV)/.dev
@@ -47,14 +50,14 @@ $(BIN)/uv:
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet uv
 
-$(VENV)/.merge: $(BIN)/uv pyproject.toml constraints.txt
-	@echo "installing llmcourse[merge] …"
-	@$(INSTALL) --editable '.[merge]'
+$(VENV)/.demo: $(BIN)/uv pyproject.toml constraints.txt
+	@echo "installing llmcourse[merge,gguf], building llama.cpp for it (minutes, once) …"
+	@$(INSTALL) --editable '.[merge,gguf]'
 	@$(BIN)/python -m compileall -q src
 	@touch $@
 
 $(VENV)/.dev: $(BIN)/uv pyproject.toml constraints.txt
-	@echo "installing llmcourse[dev] …"
+	@echo "installing llmcourse[dev], building llama.cpp for it (minutes, once) …"
 	@$(INSTALL) --editable '.[dev]'
 	@$(BIN)/python -m compileall -q src
-	@touch $@ $(VENV)/.merge
+	@touch $@ $(VENV)/.demo

@@ -14,9 +14,10 @@ class OutputFile:
 
     `state` is what the adapter needs to go on after this file (for example a random generator's
     state); it lives in the staging manifest only.  `piece` names the part of the result that the file
-    belongs to, where a run makes several that are of use by themselves; `about` says what was measured
-    of it.  A file that is not `is_local` was published, verified there, and deleted here.  `is_last` tells
-    that with this file the piece is whole.
+    belongs to, where a run makes several that are of use by themselves (a key after a colon tells apart
+    pieces of one name that were made of different things); with a file that `is_last` the piece is whole.
+    `about` says what was measured of it.  A file that is not `is_local` was published, verified there,
+    and deleted here.
     """
 
     path: str

@@ -27,7 +27,7 @@ from llmcourse.core.card import Card, render
 from llmcourse.core.config import CommandConfig, load
 from llmcourse.core.console import Console, human_bytes
 from llmcourse.core.errors import LibraryError, LlmcourseError, Problems
-from llmcourse.core.isolated import Job, Worker
+from llmcourse.core.isolated import LOADING, Job, Worker
 from llmcourse.core.model import ModelFacts
 from llmcourse.core.plan import Facts, Plan
 from llmcourse.core.planning import PlanModule, Planning, Request
@@ -54,15 +54,19 @@ def execute(name: str, request: Request, console: Console) -> int:
     planner = cast(PlanModule, import_module(f"{package}.plan"))
     if request.dry_run and not hasattr(planner, "questions"):
         return _execute(name, package, request, console, None)
-    with _early_worker(package, console) as worker:
+    with _early_worker(package, console, hasattr(planner, "questions")) as worker:
         return _execute(name, package, request, console, worker)
 
 
 @contextmanager
-def _early_worker(package: str, console: Console) -> Iterator[Worker]:
-    """A child that loads the libraries while this process plans; its log is kept if it explains an error."""
+def _early_worker(package: str, console: Console, is_light: bool) -> Iterator[Worker]:
+    """A child that loads the libraries while this process plans; its log is kept if it explains an error.
+
+    A light one, which answers questions, has children of its own for what is heavy.
+    """
     with tempfile.NamedTemporaryFile(prefix="llmcourse-", suffix=".log", delete=False) as log:
-        worker = Worker(f"{package}.run", log, console.is_verbose)
+        loading = None if is_light else LOADING
+        worker = Worker(f"{package}.run", log, console.is_verbose, loading)
         try:
             yield worker
         except LlmcourseError as error:
@@ -223,7 +227,8 @@ class _Making:
         partial = replace(self._artifact_of(files), timings_s={})
         save_artifact(workspace.files, partial)
         sent = replace(partial, files=(*files, OutputFile.of(workspace.files, MANIFEST_NAME)))
-        self.planning.hub.push(workspace.files, sent, target, self.progress, piece)
+        name = piece.partition(":")[0]
+        self.planning.hub.push(workspace.files, sent, target, self.progress, name)
 
     def _card_texts(self, artifact: Artifact) -> dict[str, str]:
         """The card, and the texts that belong beside it, by file name."""

@@ -28,6 +28,8 @@ from llmcourse.core.artifact import OutputFile
 from llmcourse.core.errors import BY_NAME, LibraryError, LlmcourseError
 from llmcourse.core.progress import Event, Finished, Progress, Started, event_from_json, event_to_json
 
+LOADING = "load libraries"  # torch and what stands on it take seconds
+
 
 @dataclass(frozen=True)
 class Job:
@@ -68,7 +70,7 @@ class Worker:
     module: str
     log: IO[bytes]
     is_verbose: bool
-    loading: str | None = "load libraries"  # torch and what stands on it take seconds
+    loading: str | None = LOADING
     environment: Mapping[str, str] = field(default_factory=dict)
     _process: subprocess.Popen[bytes] = field(init=False)
     _events: IO[str] = field(init=False)

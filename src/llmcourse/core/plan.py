@@ -58,13 +58,14 @@ class Facts:
     Planners are pure functions of a config and these facts, so they are tested without a GPU, a
     network or a library.  Models and files are keyed as the config writes them.  `answers` are what the
     libraries said to the planner's `questions`: empty where there were none or no library, an error where
-    they refused.
+    they refused.  `rates` are what this machine took before for the same work (core.rates).
     """
 
     machine: Machine
     models: Mapping[str, ModelFacts | LlmcourseError]
     files: Mapping[str, FileFacts | LlmcourseError] = field(default_factory=dict)
     answers: Mapping[str, Any] | LlmcourseError = field(default_factory=dict)
+    rates: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

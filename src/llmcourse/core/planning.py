@@ -20,6 +20,7 @@ from llmcourse.core.isolated import Job
 from llmcourse.core.machine import this_machine
 from llmcourse.core.model import ModelFacts, ModelRef, expanded, read_local
 from llmcourse.core.plan import Check, Facts, FileFacts, Plan, fail
+from llmcourse.core.rates import read_rates
 from llmcourse.core.workspace import Workspace, write_json
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class Planning:
         with ThreadPoolExecutor(8) as pool:
             found = dict(zip(models, pool.map(self._read, models.values()), strict=True))
         files = {name: _read_file(path) for name, path in self.config.files().items()}
-        facts = Facts(this_machine(), found, files)
+        facts = Facts(this_machine(), found, files, rates=read_rates(self.name))
         return replace(facts, answers=self._answers(facts))
 
     def _answers(self, facts: Facts) -> Mapping[str, Any] | LlmcourseError:

@@ -2,9 +2,9 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from llmcourse.core.config import CommandConfig, Strict
 from llmcourse.core.model import ModelRef, expanded
@@ -13,11 +13,6 @@ from llmcourse.quantize_gguf.types import ALIASES
 # AutoQuant's six: from the smallest that is of use to the one that is hard to tell from the original.
 DEFAULT_TYPES = ("Q2_K", "Q3_K_M", "Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0")
 _UNITS = {"M": 10**6, "G": 10**9}
-
-
-def _nothing(value: Any) -> Any:
-    """`none` as people write it, which YAML reads as a text."""
-    return None if isinstance(value, str) and value.lower() == "none" else value
 
 
 class Calibration(Strict):
@@ -49,10 +44,10 @@ class Config(CommandConfig):
     types: list[str] = Field(
         default=list(DEFAULT_TYPES), min_length=1, description="llama.cpp's names, in any letter case."
     )
-    imatrix: Annotated[Calibration | None, BeforeValidator(_nothing)] = Field(
+    imatrix: Calibration | None = Field(
         None, description="Importance matrix: made from a text, or a ready file, or none."
     )
-    quality: Annotated[Quality | None, BeforeValidator(_nothing)] = Field(
+    quality: Quality | None = Field(
         None, description="Measure each type against the unquantized model on this text."
     )
     tensor_types: dict[str, str] = Field(
@@ -71,10 +66,15 @@ class Config(CommandConfig):
         "types", "quality", "keep_local", "card"
     }  # fmt: skip
 
-    @field_validator("imatrix", mode="before")
+    @field_validator("imatrix", "quality", mode="before")
     @classmethod
-    def _a_path_is_a_file(cls, value: Any) -> Any:
-        return {"file": value} if isinstance(value, str) else value
+    def _short_forms(cls, value: Any, info: ValidationInfo) -> Any:
+        """`none` as people write it, which YAML reads as a text; and a path alone is a ready imatrix."""
+        if not isinstance(value, str):
+            return value
+        if value.lower() == "none":
+            return None
+        return {"file" if info.field_name == "imatrix" else "text": value}
 
     @field_validator("imatrix")
     @classmethod

@@ -13,6 +13,7 @@ from llmcourse.core.isolated import Job
 from llmcourse.core.machine import usable_cpus
 from llmcourse.core.model import expanded
 from llmcourse.core.progress import Event, Progress
+from llmcourse.core.rates import record_rates
 from llmcourse.quantize_gguf.children import Child, forward, llama
 from llmcourse.quantize_gguf.config import Config
 from llmcourse.quantize_gguf.lanes import side_by_side
@@ -21,8 +22,9 @@ from llmcourse.quantize_gguf.quality import Measuring, Row
 from llmcourse.quantize_gguf.types import type_facts
 
 _LANES = 2
+_TELLING_PARAMETERS = 50_000_000  # the time of smaller models is that of starting processes
 _PROMPT = "The meaning of life is"
-_SAMPLE_TOKENS = 24
+_SAMPLE_TOKENS = 12
 
 
 def quantize_settings(
@@ -116,6 +118,7 @@ class Making:
             if isinstance(message, LlmcourseError):
                 failures[name] = message
             elif isinstance(message, OutputFile):
+                self._record_rate(message.about)
                 yield self._finished(message)
             else:
                 self.progress.emit(message)
@@ -143,8 +146,9 @@ class Making:
                  "seconds": round(time.monotonic() - begin, 2)}  # fmt: skip
         about |= {key: result[key] for key in ("pinned", "unweighted") if result[key]}
         with llama("generate", place / "try") as child:
+            # Its threads wait for each other spinning, which would stop the lane beside.
             settings = {"source": str(made / files[0].path), "type": name, "prompt": _PROMPT,
-                        "tokens": _SAMPLE_TOKENS, "threads": self._threads}  # fmt: skip
+                        "tokens": _SAMPLE_TOKENS, "threads": max(1, self._threads // _LANES)}  # fmt: skip
             yield from child.run(settings, child.scratch)
             about["sample"] = _PROMPT + child.result()["text"]
         if self.measuring and not self.config.keep_local:  # it will be gone when the others are measured
@@ -153,6 +157,14 @@ class Making:
         for file in files:
             (made / file.path).rename(self.job.files / file.path)
             yield replace(file, piece=name, about=about, is_last=file is files[-1])
+
+    def _record_rate(self, about: dict[str, Any]) -> None:
+        """Seconds of one core per 10⁹ parameters, for the next plan on this machine."""
+        parameters = self.job.settings["parameters"]
+        if parameters > _TELLING_PARAMETERS:
+            share = self._threads / min(_LANES, len(self.config.types))
+            rate = about["seconds"] * share / parameters * 1e9
+            record_rates("quantize-gguf", {about["type"]: round(rate, 1)})
 
     def _imatrix(self) -> Path | None:
         wish = self.config.imatrix
@@ -185,8 +197,10 @@ class Making:
             figures = self.measuring.figures(file.piece)
             for shard in [shard for shard in self._files.values() if shard.piece == file.piece]:
                 yield self._finished(replace(shard, about=shard.about | {"quality": figures}))
-        for name in self.measuring.write_tables(self.job.files, self._rows()):
-            yield OutputFile.of(self.job.files, name, piece=self.measuring.piece(self.config.types))
+        names = self.measuring.write_tables(self.job.files, self._rows())
+        for name in names:
+            file = OutputFile.of(self.job.files, name, piece=self.measuring.piece(self.config.types))
+            yield replace(file, is_last=name == names[-1])
 
     def _rows(self) -> list[Row]:
         """What the table says of each type, from the smallest file to the largest."""

@@ -43,4 +43,4 @@ def metadata(model: ModelFacts, licence: str | None, quantized_by: str) -> dict[
 def quality_piece(types: Iterable[str], text_sha256: str, chunks: int) -> str:
     """The piece of the table and the plot: other types, another text or more of it make another one."""
     parts = f"{' '.join(sorted(types))} {text_sha256} {chunks}"
-    return f"quality {hashlib.sha256(parts.encode()).hexdigest()[:8]}"
+    return f"quality:{hashlib.sha256(parts.encode()).hexdigest()[:8]}"

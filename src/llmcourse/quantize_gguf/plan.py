@@ -22,6 +22,7 @@ EXTRA = "gguf"
 _CONVERTER_BYTES = 900_000_000
 # llama.cpp's buffers while it quantizes (measured: 0.5 GB for 1 B parameters, whatever the type).
 _QUANTIZER_BYTES = 500_000_000
+_STARTING_S, _CONVERTED = 5, 300e6  # seconds to load the converter, bytes that it writes in one
 _HEAD_BYTES = 8_000_000  # metadata and vocabulary of a GGUF file
 
 
@@ -84,6 +85,7 @@ def _settings(config: Config, facts: Facts, model: ModelFacts) -> dict[str, Any]
         "file_name": file_name(model, "{type}"),
         "metadata": _metadata(config, model),
         "is_adapter": model.is_adapter,
+        "parameters": _parameters(model),
         "without_weights": [config.base] if config.base else [],
     }
     if model.is_adapter:
@@ -122,9 +124,12 @@ def _size(name: str, model: ModelFacts, facts: Facts) -> int:
     return round(_parameters(model) * type_facts(name).bits / 8) + _HEAD_BYTES
 
 
-def _seconds(types: tuple[str, ...], model: ModelFacts, cpus: int) -> float:
-    rate = sum(type_facts(name).seconds for name in types)
-    return rate * _parameters(model) / 1e9 / cpus + 5 + model.weight_bytes / 300e6
+def _seconds(types: tuple[str, ...], model: ModelFacts, facts: Facts) -> float:
+    """From what this machine took for these types before, else from what another one did."""
+    rate = sum(facts.rates.get(name, type_facts(name).seconds) for name in types)
+    return (
+        rate * _parameters(model) / 1e9 / facts.machine.cpus + _STARTING_S + model.weight_bytes / _CONVERTED
+    )
 
 
 def _estimate(config: Config, model: ModelFacts, sizes: Mapping[str, int]) -> Estimate:
@@ -147,10 +152,13 @@ def _summary(
     config: Config, facts: Facts, model: ModelFacts, sizes: Mapping[str, int]
 ) -> tuple[tuple[str, str], ...]:
     listed = ", ".join(f"{name} {human_bytes(size)}" for name, size in sizes.items())
-    time = human_seconds(_seconds(tuple(sizes), model, facts.machine.cpus))
+    time = human_seconds(_seconds(tuple(sizes), model, facts))
     parameters = human_count(_parameters(model))
     rows = [("model", f"{model.ref} ({model.architecture}, {parameters} parameters)")]
-    rows += [("types", listed), ("time", f"about {time} of quantizing on {facts.machine.cpus} cores")]
+    rows += [
+        ("types", listed),
+        ("time", f"about {time} to convert and quantize on {facts.machine.cpus} cores"),
+    ]
     if config.imatrix:
         source = config.imatrix.file or f"{config.imatrix.chunks} chunks of {config.imatrix.text}"
         rows.append(("imatrix", source))

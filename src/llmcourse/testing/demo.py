@@ -1,9 +1,11 @@
 """`make demo`: the main job from end to end on this machine alone.
 
 Trains a family of tiny Llamas, starts a Hub here, uploads them with the Hub's own client, merges two of
-them with `llmcourse merge`, publishes the result, and measures all four on text none of them has seen.
+them with `llmcourse merge`, quantizes the result with `llmcourse quantize-gguf`, publishes both, and measures
+everything on text none of the models has seen.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -14,14 +16,14 @@ from pathlib import Path
 from rich.console import Console as Terminal
 from rich.table import Table
 
-from llmcourse.core.console import Console, human_seconds
+from llmcourse.core.console import Console, human_bytes, human_seconds
 from llmcourse.core.progress import Progress
 from llmcourse.testing.hub import LoopbackHub
 from llmcourse.testing.models import BASE_ID, CODE_ID, PROSE_ID, Family, build_family, perplexity
 
 USER = "llmcourse-demo"
 MERGED_ID = f"{USER}/tiny-llama-merged"
-CONFIG = Path("configs/merge/demo.yaml")
+QUANTIZED_ID = f"{MERGED_ID}-GGUF"
 _TOKENS = 8192
 _UPLOAD = "import sys, huggingface_hub as h; api = h.HfApi(); repo, folder = sys.argv[1:]; \
 api.create_repo(repo, exist_ok=True); api.upload_folder(repo_id=repo, folder_path=folder)"
@@ -43,12 +45,17 @@ def main() -> None:
                 _run([sys.executable, "-c", _UPLOAD, repo, str(path)], quiet)
                 step.advance()
         console.close()
-        command = ["llmcourse", "merge", str(CONFIG), "--push", MERGED_ID, "-o", "demo-out/merged"]
-        console.note(f"\n$ {' '.join(command)}")
-        _run([sys.executable, "-m", *command], environment)
+        _write_texts(family, folder)
+        for command, name, repo in (("merge", "merged", MERGED_ID), ("quantize-gguf", "gguf", QUANTIZED_ID)):
+            config = f"configs/{command}/demo.yaml"
+            words = ["llmcourse", command, config, "--push", repo, "-o", f"demo-out/{name}"]
+            console.note(f"\n$ {' '.join(words)}")
+            _run([sys.executable, "-m", *words], environment)
     _show(family, folder / "merged", progress, console)
-    console.note(f"\nThe merge is in {folder / 'merged'}; its card is README.md there.")
-    console.note(f"The Hub kept it as {MERGED_ID} under {folder / 'hub'}.")
+    _show_types(folder / "gguf")
+    console.note(f"\nThe merge is in {folder / 'merged'}, its GGUF files in {folder / 'gguf'}.")
+    console.note("Their cards are README.md there; the GGUF card has a plot, quality.png.")
+    console.note(f"The Hub kept them as {MERGED_ID} and {QUANTIZED_ID} under {folder / 'hub'}.")
     console.note(f"All of it took {human_seconds(time.monotonic() - begin)}.")
 
 
@@ -58,6 +65,17 @@ def _train(progress: Progress) -> Family:
         family = build_family(progress=lambda _, share: step.advance(int(share * 1000) - step.done))
         step.advance(1000 - step.done)
     return family
+
+
+def _write_texts(family: Family, folder: Path) -> None:
+    """Text for the importance matrix, and other text to judge the types by; no model has seen either."""
+    parts: dict[str, list[str]] = {"calibration.txt": [], "held-out.txt": []}
+    for text in family.eval_texts.values():
+        middle = len(text) * 2 // 3
+        parts["calibration.txt"].append(text[:middle])
+        parts["held-out.txt"].append(text[middle:])
+    for name, texts in parts.items():
+        (folder / name).write_text("\n".join(texts), encoding="utf-8")
 
 
 def _run(command: list[str], environment: Mapping[str, str]) -> None:
@@ -85,6 +103,24 @@ def _show(family: Family, merged: Path, progress: Progress, console: Console) ->
             table.add_row(*row)
     console.close()
     Terminal().print(table)
+
+
+def _show_types(folder: Path) -> None:
+    measured = json.loads((folder / "quality.json").read_text(encoding="utf-8"))
+    table = Table(title="What each type costs (the original's perplexity is "
+                        f"{measured['base_perplexity']:.2f})")  # fmt: skip
+    for heading in ("type", "size", "bits per weight", "perplexity", "KL divergence", "same top token"):
+        table.add_column(heading, justify="left" if heading == "type" else "right")
+    for row in measured["types"]:
+        quality = row["quality"]
+        table.add_row(
+            row["type"], human_bytes(row["size"]), f"{row['bits_per_weight']:.2f}",
+            f"{quality['perplexity']:.2f}", f"{quality['mean_kld']:.1e}", f"{quality['same_top']:.1%}",
+        )  # fmt: skip
+    Terminal().print(table)
+    manifest = json.loads((folder / "llmcourse.json").read_text(encoding="utf-8"))
+    samples = [file["about"]["sample"] for file in manifest["files"] if file.get("piece") == "Q4_K_M"]
+    Terminal().print(f"Q4_K_M writes: {samples[0]!r}", markup=False, highlight=False)
 
 
 if __name__ == "__main__":

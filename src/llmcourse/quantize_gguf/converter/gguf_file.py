@@ -15,6 +15,8 @@ import numpy as np
 from llmcourse.core.artifact import OutputFile
 from llmcourse.core.progress import Progress, Step
 
+# The embeddings of a large vocabulary take gigabytes in float32: nothing else is in memory meanwhile.
+_LARGE_BYTES = 1 << 28
 _PIECE_BYTES = 4 << 20  # of the data are written and hashed while they are in the processor's cache
 
 
@@ -45,6 +47,8 @@ def write_file(writer: Any, path: Path, name: str, progress: Progress) -> Output
         with ThreadPoolExecutor(max_workers=1) as pool:
             written: Future[None] | None = None
             for info in infos.values():
+                if written is not None and info.nbytes > _LARGE_BYTES:
+                    written.result()
                 tensor, info.tensor = _computed(info.tensor), None
                 if written is not None:
                     written.result()

@@ -2,23 +2,28 @@
 
 import runpy
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from llmcourse.core.errors import PlanError
 from llmcourse.quantize_gguf.converter.library import Converter
+from llmcourse.quantize_gguf.converter.metadata import known_metadata
 from llmcourse.quantize_gguf.converter.model import converter_errors
 
 _SCRIPT = "convert_lora_to_gguf.py"
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 
 
-def convert_lora(converter: Converter, adapter: Path, base: Path, scratch: Path) -> Path:
-    """Convert an adapter, in float32 as the script does by default, and return the file in `scratch`.
+def convert_lora(
+    converter: Converter, adapter: Path, base: Path, outtype: str, metadata: Mapping[str, Any], scratch: Path
+) -> Path:
+    """Convert an adapter and return the file, which is in `scratch`.
 
     Args:
         base: a folder with the base model's config.json.
+        outtype: "f32", "f16", "bf16" or "q8_0".
 
     Raises:
         PlanError: the adapter is incomplete or of a kind that llama.cpp does not take; or the disk is full.
@@ -30,8 +35,10 @@ def convert_lora(converter: Converter, adapter: Path, base: Path, scratch: Path)
             where=adapter.name,
         )
     path = scratch / "partial-lora.gguf"
+    arguments = ["--outfile", str(path), "--outtype", outtype, "--base", str(base), str(adapter)]
+    known = known_metadata(converter.gguf, metadata, scratch)
     try:
-        with converter_errors(), _arguments(["--outfile", str(path), "--base", str(base), str(adapter)]):
+        with converter_errors(), known, _arguments(arguments):
             # Its model class is made inside its main program, so there is nothing to import from it.
             runpy.run_path(str(converter.folder / _SCRIPT), run_name="__main__")
     except PlanError:

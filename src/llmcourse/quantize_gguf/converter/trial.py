@@ -1,7 +1,8 @@
 """Child process: does llama.cpp, under a pre-tokenizer's name, give the ids that are expected?
 
-Reads one JSON object on stdin: `vocabulary` (a GGUF file without weights), `names`, `texts`, `ids`.
-Writes a line `[name, matches]` for each name.  llama.cpp aborts on some; then the rest is missing.
+Reads the JSON file in argv: `vocabulary` (a GGUF file without weights), `names`, `texts`, `ids`.  Writes a
+line `[name, matches]` for each name up to the first that matches.  llama.cpp aborts on some; then the
+rest is missing.
 """
 
 import ctypes
@@ -14,14 +15,16 @@ from typing import IO
 import llama_cpp
 
 
-def main(source: IO[str], results: IO[str]) -> None:
-    """Try every name of the task on `source`, in order."""
-    task = json.load(source)
+def main(task: Path, results: IO[str]) -> None:
+    """Try the names of a task in order."""
+    job = json.loads(task.read_text("utf-8"))
     llama_cpp.llama_backend_init()
-    for name in task["names"]:
-        is_match = _matches(Path(task["vocabulary"]), name, task["texts"], task["ids"])
+    for name in job["names"]:
+        is_match = _matches(Path(job["vocabulary"]), name, job["texts"], job["ids"])
         results.write(json.dumps([name, is_match]) + "\n")
         results.flush()
+        if is_match:
+            return
 
 
 def _matches(vocabulary: Path, name: str, texts: Sequence[str], ids: Sequence[Sequence[int]]) -> bool:
@@ -51,4 +54,4 @@ def _tokenize(vocab: llama_cpp.llama_vocab_p, text: str) -> list[int]:
 
 
 if __name__ == "__main__":
-    main(sys.stdin, sys.stdout)
+    main(Path(sys.argv[1]), sys.stdout)

@@ -17,7 +17,7 @@ Settings:
     chunks, context, entries: of what was measured.
     never_chosen: {tensor: [experts]} that no token went to; they count as equally important throughout.
 
-The sums so far are saved in the scratch folder every few windows, so a run that was killed goes on there.
+The sums so far are saved in the scratch folder now and then, so a run that was killed goes on there.
 
 Source: tools/imatrix/imatrix.cpp (collect_imatrix, compute_imatrix), for which operations count.
 """
@@ -42,7 +42,7 @@ from llmcourse.quantize_gguf.llama.imatrix_file import Entry, Imatrix
 from llmcourse.quantize_gguf.llama.model import Context, Tokens, opened
 from llmcourse.quantize_gguf.llama.tensor import GgmlTensor, array_of, check_layout, op_number
 
-_SAVE_SECONDS = 10
+_WORK_PER_SAVE = 20  # times what saving takes, so that it stays unnoticed
 _MIN_ROWS = 16  # llama-imatrix leaves smaller products out
 _F32 = 0  # enum ggml_type
 
@@ -76,16 +76,18 @@ def _collect(
 ) -> None:
     key = hashlib.sha256(windows.tobytes()).hexdigest()
     done = collector.load(saved, key)
-    last_save = time.monotonic()
+    saved_at, cost = time.monotonic(), 0.0
     with progress.step("measure the importance matrix", len(windows), "windows") as step:
         step.advance(done)
         for index in range(done, len(windows)):
             # Outputs for every token, or the last layers would see but a few of them.
             context.decode(windows[index], 0, slice(None))
             collector.raise_failure()
-            if time.monotonic() - last_save > _SAVE_SECONDS or index + 1 == len(windows):
+            start = time.monotonic()
+            if start - saved_at >= cost * _WORK_PER_SAVE or index + 1 == len(windows):
                 collector.save(saved, key, index + 1)
-                last_save = time.monotonic()
+                saved_at = time.monotonic()
+                cost = saved_at - start
             step.advance()
 
 

@@ -17,12 +17,14 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0, help="0: any free one")
     parser.add_argument("--no-xet", action="store_true", help="offer plain LFS only")
     parser.add_argument("--latency", type=float, default=0.0, help="seconds before each answer")
+    parser.add_argument("--upload-rate", type=float, help="bytes per second that all uploads together get")
     arguments = parser.parse_args()
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     hub = LoopbackHub(arguments.root, arguments.port, xet=not arguments.no_xet)
     hub.settings.latency_s = arguments.latency
+    hub.settings.upload_pace.bytes_per_s = arguments.upload_rate
     with hub:
         sys.stdout.write(json.dumps({"endpoint": hub.endpoint, "tokens": hub.tokens}) + "\n")
         sys.stdout.flush()

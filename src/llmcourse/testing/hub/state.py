@@ -6,6 +6,7 @@ from llmcourse.testing.hub.accounts import Accounts, Token
 from llmcourse.testing.hub.blobs import BlobStore
 from llmcourse.testing.hub.faults import FaultRules
 from llmcourse.testing.hub.log import RequestLog
+from llmcourse.testing.hub.pace import Pace
 from llmcourse.testing.hub.protocol import HubError, repo_not_found
 from llmcourse.testing.hub.repos import Commit, FileEntry, Kind, Repo, RepoStore
 from llmcourse.testing.hub.xet_orphans import OrphanIndexer
@@ -20,6 +21,7 @@ class HubState:
         self.xet = xet
         self.endpoint = ""
         self.latency_s = 0.0
+        self.upload_pace = Pace()
         self.page_size = 1000
         self.lfs_part_bytes = 5_000_000_000
         self.xet_token_ttl_s = 3600

@@ -16,6 +16,7 @@ from typing import BinaryIO, cast
 
 from llmcourse.testing.hub.faults import DroppedByFault, Fault
 from llmcourse.testing.hub.log import RequestRecord
+from llmcourse.testing.hub.pace import Pace
 from llmcourse.testing.hub.protocol import HubError, Request, Response, error_response
 from llmcourse.testing.hub.routing import authenticate, dispatch
 from llmcourse.testing.hub.state import HubState
@@ -29,13 +30,14 @@ class _Body(io.RawIOBase):
     """A request body: counts what it reads, ends where the body ends, and stops where a fault says."""
 
     def __init__(
-        self, source: BinaryIO, length: int | None, record: RequestRecord, stop_after: int | None
+        self, source: BinaryIO, length: int | None, record: RequestRecord, stop_after: int | None, pace: Pace
     ) -> None:
         self._source = source
         self._left = length  # None: chunked, and no chunk is open
         self._is_chunked = length is None
         self._record = record
         self._stop_after = stop_after
+        self._pace = pace
 
     def readable(self) -> bool:
         return True
@@ -53,6 +55,7 @@ class _Body(io.RawIOBase):
         data = self._source.read(allowed)
         if not data:
             raise ConnectionResetError("the client closed the connection inside the body")
+        self._pace.take(len(data))
         buffer[: len(data)] = data
         self._left -= len(data)
         self._record.request_bytes += len(data)
@@ -116,7 +119,9 @@ class HubRequestHandler(BaseHTTPRequestHandler):
         is_chunked = "chunked" in self.headers.get("Transfer-Encoding", "")
         length = None if is_chunked else int(self.headers.get("Content-Length") or 0)
         stop_after = fault.drop_upload_after_bytes if fault else None
-        body = io.BufferedReader(_Body(cast(BinaryIO, self.rfile), length, record, stop_after), _BLOCK_BYTES)
+        pace = self.server.state.upload_pace
+        raw = _Body(cast(BinaryIO, self.rfile), length, record, stop_after, pace)
+        body = io.BufferedReader(raw, _BLOCK_BYTES)
         path, _, query = self.path.partition("?")
         return Request(self.command, path, query, cast(Mapping[str, str], self.headers), cast(BinaryIO, body))
 
