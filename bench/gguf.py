@@ -119,7 +119,8 @@ class _Bench:
         ]
         for name in wanted:
             shutil.rmtree(self.out, ignore_errors=True)
-            command = [_BIN / "llmcourse", "quantize-gguf", self.config, f"types=[{name}]", "-o", self.out]
+            command = [str(_BIN / "llmcourse"), "quantize-gguf", str(self.config), f"types=[{name}]"]
+            command += ["-o", str(self.out)]
             done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False)
             if done.returncode:
                 print(f"{name}: {done.stderr.strip().splitlines()[-2]}")

@@ -177,7 +177,10 @@ class _Making:
         assert isinstance(facts, ModelFacts), "the plan refuses models that cannot be read"
         if facts.ref.is_local:
             return str(facts.ref.folder.absolute())
-        more = self.planning.plan.settings.get("download", ())
+        settings = self.planning.plan.settings
+        more = settings.get("download", ())
+        if name in settings.get("without_weights", ()):
+            return str(self.planning.hub.download_small(facts, more))
         return str(self.planning.hub.download(facts, self.progress, more))
 
     def _run(self, workspace: Workspace, inputs: dict[str, str]) -> None:

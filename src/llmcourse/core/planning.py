@@ -124,7 +124,11 @@ class Planning:
     def _asked(self, asked: dict[str, Any], models: Mapping[str, ModelFacts], place: Path) -> dict[str, Any]:
         """Ask the child, which gets the models' small files, and keep the answer."""
         inputs = {
-            name: str(model.ref.folder.absolute() if model.ref.is_local else self.hub.download_small(model))
+            name: str(
+                model.ref.folder.absolute()
+                if model.ref.is_local
+                else self.hub.download_small(model, asked.get("download", ()))
+            )
             for name, model in models.items()
         }
         scratch = place / "scratch"

@@ -20,7 +20,7 @@ def convert_adapter(config: Config, job: Job, progress: Progress, source: Path) 
     assert config.base, "the plan asks for it"
     inputs = {"model": job.inputs[config.model], "base": job.inputs[config.base]}
     done = {file.piece for file in job.done}
-    with converter(source, job.scratch / "converter") as child:
+    with converter(source, job.scratch / "converter", config.trust_remote_code) as child:
         for name in job.settings["adapter_types"]:
             if name in done:
                 continue

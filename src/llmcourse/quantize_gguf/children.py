@@ -15,6 +15,7 @@ from llmcourse.core.artifact import OutputFile
 from llmcourse.core.errors import LibraryError
 from llmcourse.core.isolated import Job, Worker
 from llmcourse.core.progress import Event, Progress
+from llmcourse.quantize_gguf.converter.source import converter_environment
 
 _LLAMA = "llmcourse.quantize_gguf.llama"
 _CONVERTER = "llmcourse.quantize_gguf.converter.process"
@@ -88,9 +89,9 @@ def llama(step: str, folder: Path) -> Child:
     return Child(f"{_LLAMA}.{step}", folder, _LLAMA_ENVIRONMENT)
 
 
-def converter(source: Path, folder: Path) -> Child:
+def converter(source: Path, folder: Path, trust_remote_code: bool) -> Child:
     """A process with llama.cpp's converter of the folder `source`, which takes seconds to load."""
-    environment = _LLAMA_ENVIRONMENT | {"LLMCOURSE_CONVERTER": str(source)}
+    environment = _LLAMA_ENVIRONMENT | converter_environment(source, trust_remote_code)
     return Child(_CONVERTER, folder, environment, shares_log=True, loading="load llama.cpp's converter")
 
 

@@ -59,6 +59,7 @@ class Config(CommandConfig):
     base: str | None = Field(None, description="Base model of a LoRA adapter; by default what it names.")
     keep_local: bool = Field(True, description="Keep each file here after it was published and verified.")
     allow_pickle: bool = Field(False, description="Read pickled weights (.bin), which can run code.")
+    trust_remote_code: bool = Field(False, description="Run tokenizer code that the model brings.")
     card: CardWishes = Field(default_factory=CardWishes, description="The model card.")
 
     # A type that is made stays of use when others are asked for; so it is with what is measured.

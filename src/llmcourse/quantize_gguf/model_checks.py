@@ -27,6 +27,8 @@ def model_checks(config: Config, facts: Facts) -> Iterator[Check]:
             f"{config.model} has pickled weights ({model.weight_files[0]}), which can run code when read.",
             "Use a model with safetensors, or set allow_pickle=true if you trust it.",
         )
+    if config.trust_remote_code:
+        yield warn("trust_remote_code", "Code that the model brings will run on this machine.")
     if "modules.json" in model.files:
         yield fail(
             config.model,

@@ -36,7 +36,11 @@ def questions(config: Config, facts: Facts) -> dict[str, Any] | None:
     if model.is_adapter or model.is_pickled:
         return None
     return {
-        "tensors": {name: {"dtype": t.dtype, "shape": t.shape} for name, t in model.tensors.items()},
+        "tensors": {
+            name: {"dtype": tensor.dtype, "shape": tensor.shape, "file": tensor.file}
+            for name, tensor in model.tensors.items()
+        },
+        "download": _code_files(config),
         "tensor_types": config.tensor_types,
         "pre_tokenizer": config.pre_tokenizer,
         "converter": config.converter,
@@ -87,6 +91,7 @@ def _settings(config: Config, facts: Facts, model: ModelFacts) -> dict[str, Any]
         "is_adapter": model.is_adapter,
         "parameters": _parameters(model),
         "without_weights": [config.base] if config.base else [],
+        "download": _code_files(config),
     }
     if model.is_adapter:
         settings["adapter_types"] = wanted_types(config, model)
@@ -95,6 +100,10 @@ def _settings(config: Config, facts: Facts, model: ModelFacts) -> dict[str, Any]
     if config.imatrix:
         settings["imatrix_sha256"] = _sha(facts, config.imatrix.text or str(config.imatrix.file))
     return settings
+
+
+def _code_files(config: Config) -> list[str]:
+    return ["*.py"] if config.trust_remote_code else []
 
 
 def _metadata(config: Config, model: ModelFacts) -> dict[str, Any]:

@@ -43,7 +43,8 @@ def answer(job: Job, progress: Progress) -> dict[str, Any]:
 
 def _converter(config: Config, scratch: Path, progress: Progress) -> Child:
     if not _loaded:
-        _loaded.append(converter(_source(config, progress), scratch / "converter"))
+        source = _source(config, progress)
+        _loaded.append(converter(source, scratch / "converter", config.trust_remote_code))
     _loaded[0].move(scratch / "converter")
     return _loaded[0]
 

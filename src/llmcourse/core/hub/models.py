@@ -111,13 +111,13 @@ def _cached(repo: str, name: str, commit: str | None, size: int) -> Path | None:
     return path
 
 
-def download_small(facts: ModelFacts) -> Path:
+def download_small(facts: ModelFacts, more: Iterable[str] = ()) -> Path:
     """Bring what a Hub model has beside its weights into the client's cache and return the folder.
 
     Raises:
         PlanError: the Hub refused or could not be reached.
     """
-    names = sorted(set(_needed(facts, ())) - set(facts.weight_files))
+    names = sorted(set(_needed(facts, more)) - set(facts.weight_files))
     with translated(str(facts.ref)):
         return Path(retrying(lambda: _snapshot(facts, names, None)))
 

@@ -1,4 +1,4 @@
-"""The converter's BF16 and F16 encoders, five to ten times faster and equal to the bit.
+"""The converter's BF16 and F16 encoders, several times faster and equal to the bit.
 
 It rounds in numpy, in one thread, through 64-bit integers.  torch rounds to nearest even as well, in
 vector instructions and on every core; it differs in the payload of NaNs only, which go the old way.

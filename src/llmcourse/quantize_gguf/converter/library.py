@@ -36,6 +36,8 @@ def import_converter(folder: Path) -> Converter:
     os.environ["HF_HUB_OFFLINE"] = "1"  # transformers asks the Hub even about tokenizers in a local folder
     sys.path[:0] = [str(folder / "gguf-py"), str(folder)]
     _import_activations()
+    if not os.environ.get("LLMCOURSE_TRUST_REMOTE_CODE"):
+        _refuse_remote_code()
     converter = Converter(folder, import_module("conversion"), import_module("gguf"))
     if not Path(converter.gguf.__file__).is_relative_to(folder):
         raise LibraryError(
@@ -43,6 +45,17 @@ def import_converter(folder: Path) -> Converter:
             "Report this, with the log.",
         )
     return converter
+
+
+def _refuse_remote_code() -> None:
+    """Some of the converter's models run code from the model's folder to read its tokenizer, unasked."""
+    tokenizer = import_module("transformers").AutoTokenizer
+    trusting = tokenizer.from_pretrained
+
+    def careful(*args: Any, **settings: Any) -> Any:
+        return trusting(*args, **settings | {"trust_remote_code": False})
+
+    tokenizer.from_pretrained = careful
 
 
 def _import_activations() -> None:

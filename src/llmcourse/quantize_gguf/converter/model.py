@@ -59,6 +59,8 @@ class Preparer:
         gguf = self.converter.gguf
         with converter_errors(), torch.inference_mode(), known_metadata(gguf, metadata, scratch):
             model = self._model_class(folder)(folder, gguf.LlamaFileType.GUESSED, scratch / "unwritten.gguf")
+            if _is_float32(model):
+                model.ftype = gguf.LlamaFileType.ALL_F32  # the converter would guess half precision
             model.set_vocab = partial(self._set_vocabulary, model, pre_tokenizer, scratch)
             model.prepare_tensors()
             model.prepare_metadata(vocab_only=False)
@@ -91,6 +93,13 @@ class Preparer:
         pre_tokenizer = resolver.resolve()
         written = {name: value for name, value in entries.items() if before.get(name) is not value}
         self._vocabularies[key] = Vocabulary(written, pre_tokenizer)
+
+
+def _is_float32(model: Any) -> bool:
+    """Whether the weights are stored in 32 bits, by the first matrix, as the converter guesses."""
+    matrices = (tensor for _, tensor in model.get_tensors() if tensor.dim() > 1)
+    first = next(matrices, None)
+    return first is not None and first.dtype == torch.float32
 
 
 def check_kind(folder: Path) -> None:
@@ -142,6 +151,11 @@ def converter_errors() -> Iterator[None]:
         logger.exception("the converter failed")
         if isinstance(error, OSError) and error.errno in _FILE_ERRORS:
             raise file_error(error) from error
+        if "trust_remote_code" in str(error):
+            raise PlanError(
+                "The model's tokenizer is code that it brings and that would run on this machine.",
+                "Set trust_remote_code=true if you trust it.",
+            ) from error
         reason = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
         raise PlanError(
             f"llama.cpp's converter refuses this model: {reason}.",

@@ -48,10 +48,14 @@ _ESSENTIAL = (
 _KEPT_BYTES = str(1 << 28)
 
 
-def converter_environment(folder: Path) -> dict[str, str]:
-    """What the process of the converter in `folder` needs in its environment; freed memory stays in it."""
+def converter_environment(folder: Path, trust_remote_code: bool = False) -> dict[str, str]:
+    """What the process of the converter in `folder` needs in its environment; freed memory stays in it.
+
+    Only with `trust_remote_code` may it run tokenizer code that a model brings.
+    """
     memory = {"MALLOC_MMAP_THRESHOLD_": _KEPT_BYTES, "MALLOC_TRIM_THRESHOLD_": _KEPT_BYTES}
-    return {"LLMCOURSE_CONVERTER": str(folder)} | memory
+    trust = {"LLMCOURSE_TRUST_REMOTE_CODE": "1" if trust_remote_code else ""}
+    return {"LLMCOURSE_CONVERTER": str(folder)} | trust | memory
 
 
 def fetch_converter(version: str, progress: Progress) -> Path:
