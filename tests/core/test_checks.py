@@ -37,21 +37,21 @@ def test_an_installed_library_is_named_with_its_version() -> None:
 
 
 def test_a_new_or_empty_output_folder_is_fine(tmp_path: Path) -> None:
-    assert output_check(tmp_path / "new", "f", force=False) == ok("output", str(tmp_path / "new"))
-    assert output_check(tmp_path, "f", force=False).status == "ok"
+    assert output_check(tmp_path / "new", "f", force=False, inputs=()) == ok("output", str(tmp_path / "new"))
+    assert output_check(tmp_path, "f", force=False, inputs=()).status == "ok"
 
 
 def test_a_file_or_link_is_no_output_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     for name in ("file", "link"):
-        check = output_check(tmp_path / name, "f", force=True)
+        check = output_check(tmp_path / name, "f", force=True, inputs=())
         assert (check.status, check.what) == ("fail", f"{tmp_path / name} is a file or a link.")
 
 
 def test_a_folder_of_somebody_else_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("x")
-    check = output_check(tmp_path, "f", force=True)
+    check = output_check(tmp_path, "f", force=True, inputs=())
     assert (check.status, check.exit_code) == ("fail", 4)
     assert check.what == f"{tmp_path} exists and llmcourse did not make it."
 
@@ -64,7 +64,7 @@ def test_the_result_of_another_run_is_replaced_only_by_force(
     tmp_path: Path, fingerprint: str, force: bool, status: str
 ) -> None:
     result(tmp_path / "out", "f")
-    check = output_check(tmp_path / "out", fingerprint, force)
+    check = output_check(tmp_path / "out", fingerprint, force, inputs=())
     assert check.status == status
     assert ("--force" in check.fix) == (status == "fail")
 
@@ -159,3 +159,13 @@ def test_a_full_disk_and_a_forbidden_path_are_said_in_words() -> None:
     assert full.what == "/out/x: the disk is full."
     denied = file_error(PermissionError(13, "Permission denied", "/out/x"))
     assert (denied.what, denied.exit_code) == ("/out/x: Permission denied.", 4)
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("place", ["model", "."])
+def test_the_model_itself_is_never_replaced(force: bool, place: str, tmp_path: Path) -> None:
+    model = tmp_path / "parent" / "model"
+    model.mkdir(parents=True)
+    check = output_check(tmp_path / "parent" / place, "f", force, [model])
+    assert (check.status, check.fix) == ("fail", "Choose a new folder with -o.")
+    assert "holds the model that this is made from" in check.what

@@ -127,7 +127,8 @@ def test_a_library_s_failure_shows_the_end_of_its_log(capsys: Capture, tmp_path:
     Console().error(error)
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "  | line 10"
-    assert lines[19:] == ["  | line 29", "error: mergekit failed: boom", "fix: Read the log."]
+    place = f"  | (all of it: {error.log})"
+    assert lines[19:] == ["  | line 29", place, "error: mergekit failed: boom", "fix: Read the log."]
 
 
 def test_a_bug_is_one_sentence_and_with_v_a_traceback(capsys: Capture) -> None:

@@ -18,7 +18,7 @@ from tests.quantize_gguf.builders import adapter, config, facts_of, model
 FIGURES = {
     "perplexity": 12.34567, "perplexity_error": 0.1, "mean_kld": 0.012345, "mean_kld_error": 0.001,
     "kld_99": 0.2, "max_kld": 3.0, "same_top": 0.9123, "base_perplexity": 12.0, "chunks": 50,
-    "context": 512, "tokens": 12800, "key": "k",
+    "context": 512, "tokens": 12800, "key": "abababababab-50", "text": "held-out.txt",
 }  # fmt: skip
 
 
@@ -34,7 +34,7 @@ def made(name: str, size: int = 4_000_000_000, shards: int = 1, **about: Any) ->
     if shards > 1:
         names = [f"tiny.{name}-{index + 1:05}-of-{shards:05}.gguf" for index in range(shards)]
     return [
-        OutputFile(path, size // shards, "ab" * 32, piece=name, about=told, is_last=path == names[-1])
+        OutputFile(path, size // shards, "ab" * 32, piece=name, about=told, files_in_piece=len(names))
         for path in names
     ]
 

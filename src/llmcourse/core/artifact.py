@@ -1,6 +1,8 @@
 """What a command made: the JSON document of stdout, of `llmcourse.json`, and of pipes between commands."""
 
 import hashlib
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,8 @@ class OutputFile:
 
     `state` is what the adapter needs to go on after this file (for example a random generator's
     state); it lives in the staging manifest only.  `piece` names the part of the result that the file
-    belongs to, where a run makes several that are of use by themselves (a key after a colon tells apart
-    pieces of one name that were made of different things); with a file that `is_last` the piece is whole.
+    belongs to, where a run makes several that are of use by themselves; a key after a colon tells apart
+    pieces of one name that were made of different things.  With `files_in_piece` files a piece is whole.
     `about` says what was measured of it.  A file that is not `is_local` was published, verified there,
     and deleted here.
     """
@@ -27,7 +29,7 @@ class OutputFile:
     piece: str = ""
     about: dict[str, Any] = field(default_factory=dict)
     is_local: bool = True
-    is_last: bool = True
+    files_in_piece: int = 1
 
     @classmethod
     def of(
@@ -43,7 +45,7 @@ class OutputFile:
         data |= {"piece": self.piece} if self.piece else {}
         data |= {"about": self.about} if self.about else {}
         data |= {} if self.is_local else {"is_local": False}
-        return data if self.is_last else data | {"is_last": False}
+        return data if self.files_in_piece == 1 else data | {"files_in_piece": self.files_in_piece}
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Artifact:
     @property
     def pieces(self) -> frozenset[str]:
         """Names of the pieces that are there."""
-        return frozenset(file.piece for file in self.files if file.piece)
+        return whole_pieces(self.files)
 
     @property
     def reference(self) -> str:
@@ -97,6 +99,13 @@ class Artifact:
         known["files"] = tuple(OutputFile(**file) for file in data["files"])
         known["hub"] = HubLocation(**data["hub"]) if data.get("hub") else None
         return cls(**known)
+
+
+def whole_pieces(files: Collection[OutputFile]) -> frozenset[str]:
+    """Names of the pieces of which every file is there."""
+    wanted = {file.piece: file.files_in_piece for file in files if file.piece}
+    present = Counter(file.piece for file in files)
+    return frozenset(piece for piece, count in wanted.items() if present[piece] == count)
 
 
 def sha256_of(path: Path) -> str:

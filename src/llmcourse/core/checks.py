@@ -25,8 +25,15 @@ def library_checks(libraries: Iterable[str], extra: str) -> Iterator[Check]:
         yield failure(problem) if problem else ok(library, extras.library_version(library) or "installed")
 
 
-def output_check(output: Path, fingerprint: str, force: bool) -> Check:
+def output_check(output: Path, fingerprint: str, force: bool, inputs: Iterable[Path]) -> Check:
     """A new folder, an empty one, or an older result of ours with --force; nothing else is touched."""
+    for folder in inputs:
+        if folder.resolve().is_relative_to(output.resolve()):
+            return fail(
+                "output",
+                f"{output} holds the model that this is made from.",
+                "Choose a new folder with -o.",
+            )
     if output == Path.cwd():
         return fail("output", "The output is the folder you are in.", "Choose a new folder with -o.")
     if output.is_symlink() or output.is_file():

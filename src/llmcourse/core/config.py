@@ -50,10 +50,9 @@ class CommandConfig(Strict):
         """Single files of this machine that the config names beside the models, by the name as written."""
         return {}
 
-    @property
-    def keeps_local(self) -> bool:
-        """Whether finished files stay here after they were published."""
-        return True
+    def releases(self, path: str) -> bool:
+        """Whether this file of the result is deleted here once it was published and verified."""
+        return False
 
     @classmethod
     def arrange(cls, documents: Sequence[Document], folder: Path) -> Document:
@@ -137,7 +136,8 @@ def _apply_override(document: Document, override: str, model: type[CommandConfig
     if text == "":
         raise ConfigError(f"The override {override!r} has no value.", f"For none write {key}=null.", override)
     try:
-        value = yaml.safe_load(text)
+        # A dash alone is a list with nothing in it to YAML, and stdin to everybody else.
+        value = text if text == "-" else yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError):
         raise ConfigError(
             f"The value of {override!r} is not YAML.",

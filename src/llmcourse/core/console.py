@@ -156,7 +156,8 @@ class Console:
         """Print what is wrong and what to do, last on stderr; with --json also as the document."""
         self.close()
         if error.log and not self.is_verbose:
-            _write(sys.stderr, "\n".join(f"  | {line}" for line in _last_lines(error.log)))
+            lines = [*_last_lines(error.log), f"(all of it: {error.log})"]
+            _write(sys.stderr, "\n".join(f"  | {line}" for line in lines))
         if self.is_verbose and error.__cause__ is not None:
             _write(sys.stderr, "".join(traceback.format_exception(error)).rstrip())
         out = _rich(sys.stderr)

@@ -5,6 +5,7 @@ same to both.  Refused here, because PyYAML lets them pass: keys written twice, 
 """
 
 import difflib
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from llmcourse.core.errors import ConfigError
 Location = tuple[str | int, ...]
 # Aliases let a few lines stand for billions of values; no honest config comes near this many.
 MAX_VALUES = 200_000
+# To YAML it begins a list; to everybody else it is stdin.
+_BARE_DASH = re.compile(r"^(model:[ \t]+)-(?=[ \t]*(?:#|$))", re.MULTILINE)
 
 
 @dataclass
@@ -81,7 +84,7 @@ def parse(text: str, name: str) -> list[Document]:
     documents = []
     checked: set[int] = set()
     try:
-        loader = yaml.SafeLoader(text)
+        loader = yaml.SafeLoader(_BARE_DASH.sub(r'\1"-"', text))
         while loader.check_node():
             node = loader.get_node()
             if node is None:

@@ -155,9 +155,7 @@ class Worker:
         if code == -signal.SIGINT:
             raise KeyboardInterrupt
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        return LibraryError(
-            f"The run ended with {name}.", f"Read the log's end above; all of it is in {self.log.name}."
-        )
+        return LibraryError(f"The run ended with {name}.", "Read the end of its log above.")
 
     def stop(self) -> None:
         """End the child: at once if it has no job, else it gets two seconds."""

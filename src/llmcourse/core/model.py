@@ -213,11 +213,8 @@ def _weight_files(ref: ModelRef, files: ModelFiles, candidates: tuple[str, ...])
             return _checked_shards(ref, files, sorted(names))
         if name in files.sizes:
             return (name,)
-    raise PlanError(
-        f"{ref} has no weights that can be read ({' or '.join(candidates)}).",
-        "Give a model in Hugging Face format.",
-        where=str(ref),
-    )
+    what = _what_instead(ref, files, f"weights that can be read ({' or '.join(candidates)})")
+    raise PlanError(what, _WANTED, where=str(ref))
 
 
 def _checked_shards(ref: ModelRef, files: ModelFiles, shards: list[str]) -> tuple[str, ...]:

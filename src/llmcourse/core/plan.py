@@ -59,6 +59,8 @@ class Facts:
     network or a library.  Models and files are keyed as the config writes them.  `answers` are what the
     libraries said to the planner's `questions`: empty where there were none or no library, an error where
     they refused.  `rates` are what this machine took before for the same work (core.rates).
+    `publisher` is the user or organization it is published by, empty where the repository names none, and
+    None where nothing is published.
     """
 
     machine: Machine
@@ -66,6 +68,7 @@ class Facts:
     files: Mapping[str, FileFacts | LlmcourseError] = field(default_factory=dict)
     answers: Mapping[str, Any] | LlmcourseError = field(default_factory=dict)
     rates: Mapping[str, float] = field(default_factory=dict)
+    publisher: str | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,9 @@ class Estimate:
 class Plan:
     """`settings` are the decisions the adapter runs with; `summary` rows are for people.
 
+    `labels` reach the adapter with the settings, but another one makes no other result, and they are not
+    published: who publishes, where something is on this machine.
+
     `pieces` names the parts of the result that must be there for it to be complete, where a command makes
     several that are of use by themselves: such a result can be extended later.
     """
@@ -94,6 +100,7 @@ class Plan:
     checks: tuple[Check, ...]
     estimate: Estimate
     settings: dict[str, Any] = field(default_factory=dict)
+    labels: dict[str, Any] = field(default_factory=dict)
     pieces: tuple[str, ...] = ()
 
     def with_checks(self, checks: Iterable[Check]) -> "Plan":

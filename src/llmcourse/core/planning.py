@@ -15,11 +15,11 @@ from llmcourse.core import checks, extras
 from llmcourse.core.artifact import sha256_of
 from llmcourse.core.cache import cache_folder
 from llmcourse.core.config import CommandConfig, HubTarget
-from llmcourse.core.errors import ConfigError, LlmcourseError, PlanError
+from llmcourse.core.errors import LlmcourseError, PlanError
 from llmcourse.core.isolated import Job
 from llmcourse.core.machine import this_machine
 from llmcourse.core.model import ModelFacts, ModelRef, expanded, read_local
-from llmcourse.core.plan import Check, Facts, FileFacts, Plan, fail
+from llmcourse.core.plan import Check, Facts, FileFacts, Plan
 from llmcourse.core.rates import read_rates
 from llmcourse.core.workspace import Workspace, write_json
 
@@ -103,7 +103,8 @@ class Planning:
         with ThreadPoolExecutor(8) as pool:
             found = dict(zip(models, pool.map(self._read, models.values()), strict=True))
         files = {name: _read_file(path) for name, path in self.config.files().items()}
-        facts = Facts(this_machine(), found, files, rates=read_rates(self.name))
+        publisher = self.push_wish.repo.rpartition("/")[0] if self.push_wish else None
+        facts = Facts(this_machine(), found, files, rates=read_rates(self.name), publisher=publisher)
         return replace(facts, answers=self._answers(facts))
 
     def _answers(self, facts: Facts) -> Mapping[str, Any] | LlmcourseError:
@@ -161,18 +162,13 @@ class Planning:
     def _shared_checks(self, plan: Plan) -> Iterator[Check]:
         yield from checks.library_checks(self.planner.LIBRARIES, self.planner.EXTRA)
         fingerprint = self._fingerprint_of(plan)
-        yield checks.output_check(self.output, fingerprint, self.request.force)
+        models = [model for model in self.facts.models.values() if isinstance(model, ModelFacts)]
+        folders = [model.ref.folder.absolute() for model in models if model.ref.is_local]
+        yield checks.output_check(self.output, fingerprint, self.request.force, folders)
         yield from self._resource_checks(plan, Workspace(self.output, fingerprint))
         if self.push_wish:
-            inputs = [model.hub_id for model in self.facts.models.values() if isinstance(model, ModelFacts)]
+            inputs = [model.hub_id for model in models]
             yield checks.push_check(self.target, fingerprint, self.request.force, inputs)
-        elif not self.config.keeps_local:
-            yield fail(
-                "keep_local",
-                "Nothing would be left: files are deleted once they are published, and nothing is published.",
-                "Add --push REPO_ID, or keep_local: true.",
-                ConfigError.exit_code,
-            )
 
     def _resource_checks(self, plan: Plan, workspace: Workspace) -> Iterator[Check]:
         """Disk and memory for what is still to be made."""

@@ -173,7 +173,8 @@ class Workspace:
         for path in replaced.iterdir():
             place = self.output / path.name
             if is_same_result and is_text(path.name):
-                path.replace(place)
+                if artifact.written.get(path.name) != sha256_of(path):
+                    path.replace(place)  # what a person changed is theirs
             elif path.name not in ours:
                 path.replace(place.with_name(f"{place.name}.kept") if place.exists() else place)
 

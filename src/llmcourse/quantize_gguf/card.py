@@ -12,7 +12,7 @@ from llmcourse.core.model import ModelFacts, is_hub_id
 from llmcourse.core.plan import Facts, FileFacts
 from llmcourse.quantize_gguf.config import Config
 from llmcourse.quantize_gguf.model_checks import licence_of
-from llmcourse.quantize_gguf.naming import IMATRIX_PIECE, PLOT_NAME, model_name
+from llmcourse.quantize_gguf.naming import IMATRIX_PIECE, PLOT_NAME, model_name, quality_key
 from llmcourse.quantize_gguf.types import type_facts
 
 # Beside the weights: compute buffers, and the cache of a context of a few thousand tokens.
@@ -46,11 +46,10 @@ class Row:
     def advice(self) -> str:
         return type_facts(self.type).advice
 
-    @property
-    def figures(self) -> dict[str, str]:
-        """Figures of the measurement as texts, empty where there was none."""
-        found = self.about.get("quality")
-        if not found:
+    def figures(self, key: str) -> dict[str, str]:
+        """Figures of the measurement with this key as texts, empty where it was not measured so."""
+        found = self.about.get("quality", {})
+        if found.get("key") != key:
             return {"perplexity": "", "mean_kld": "", "kld_99": "", "same_top": ""}
         return {
             "perplexity": f"{found['perplexity']:.4f}",
@@ -65,7 +64,6 @@ def card(config: Config, facts: Facts, artifact: Artifact, repo: str | None) -> 
     model = facts.models[config.model]
     assert isinstance(model, ModelFacts), "the plan refuses models that cannot be read"
     rows = sorted(_rows(artifact.files), key=lambda row: row.size)
-    measured = [row.about["quality"] for row in rows if "quality" in row.about]
     licence = licences.combine({model_name(model): licence_of(config, model)})
     values = {
         "title": repo.rpartition("/")[2] if repo else f"{model_name(model)}-GGUF",
@@ -74,9 +72,8 @@ def card(config: Config, facts: Facts, artifact: Artifact, repo: str | None) -> 
         "is_adapter": model.is_adapter,
         "rows": rows,
         "usual": next((row for name in _USUAL for row in rows if row.type == name), rows[-1]),
-        "measured": measured[0] if measured else None,
+        "measured": _measurement(config, facts, rows),
         "plot": PLOT_NAME if any(file.path == PLOT_NAME for file in artifact.files) else None,
-        "quality": config.quality,
         "imatrix": _imatrix(config, facts, artifact),
         "tensor_types": config.tensor_types,
         "pre_tokenizer": artifact.details.get("pre_tokenizer") or {"how": "none"},
@@ -84,6 +81,17 @@ def card(config: Config, facts: Facts, artifact: Artifact, repo: str | None) -> 
         "versions": artifact.versions,
     }
     return Card(_metadata(config, model, licence.name), values)
+
+
+def _measurement(config: Config, facts: Facts, rows: list[Row]) -> dict[str, Any] | None:
+    """What the table is of: the measurement that is asked for now, else the one most types have."""
+    found = [row.about["quality"] for row in rows if "quality" in row.about]
+    file = facts.files.get(config.quality.text) if config.quality else None
+    if config.quality and isinstance(file, FileFacts):
+        wanted = quality_key(file.sha256, config.quality.chunks)
+        found = [quality for quality in found if quality["key"] == wanted]
+    keys = [quality["key"] for quality in found]
+    return max(found, key=lambda quality: keys.count(quality["key"]), default=None)
 
 
 def _rows(files: tuple[OutputFile, ...]) -> Iterator[Row]:
@@ -124,6 +132,13 @@ def _imatrix(config: Config, facts: Facts, artifact: Artifact) -> dict[str, Any]
     return {
         "name": source.rpartition("/")[2],
         "sha256": file.sha256[:12] if isinstance(file, FileFacts) else "",
-        "chunks": wish.chunks if wish.text else None,
-        "unused": made.get("missing", []),
+        "chunks": made.get("chunks", wish.chunks) if wish.text else None,
+        "unused": sorted(made.get("never_chosen", {})),
+        "pinned": _tensors(artifact, "pinned"),
+        "unweighted": _tensors(artifact, "unweighted"),
     }
+
+
+def _tensors(artifact: Artifact, what: str) -> list[str]:
+    """Tensors that at least one type names under `what`."""
+    return sorted({name for file in artifact.files for name in file.about.get(what, ())})

@@ -8,6 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from llmcourse.core.config import CommandConfig, Strict
 from llmcourse.core.model import ModelRef, expanded
+from llmcourse.quantize_gguf.naming import IMATRIX_NAME
 from llmcourse.quantize_gguf.types import ALIASES
 
 # AutoQuant's six: from the smallest that is of use to the one that is hard to tell from the original.
@@ -56,7 +57,7 @@ class Config(CommandConfig):
     split: str | None = Field(None, description="Largest file, as 20G or 500M; bigger results are split.")
     pre_tokenizer: str | None = Field(None, description="llama.cpp's name of the BPE pre-tokenizer.")
     converter: str | None = Field(None, description="A llama.cpp checkout whose converter is used instead.")
-    base: str | None = Field(None, description="Base model of a LoRA adapter; by default what it names.")
+    base: str | None = Field(None, description="The model that a LoRA adapter is for.")
     keep_local: bool = Field(True, description="Keep each file here after it was published and verified.")
     allow_pickle: bool = Field(False, description="Read pickled weights (.bin), which can run code.")
     trust_remote_code: bool = Field(False, description="Run tokenizer code that the model brings.")
@@ -114,9 +115,8 @@ class Config(CommandConfig):
         """The largest file in bytes, 0 where files are not split."""
         return int(self.split[:-1]) * _UNITS[self.split[-1]] if self.split else 0
 
-    @property
-    def keeps_local(self) -> bool:
-        return self.keep_local
+    def releases(self, path: str) -> bool:
+        return not self.keep_local and path.endswith(".gguf") and path != IMATRIX_NAME
 
     def models(self) -> dict[str, ModelRef]:
         return {name: ModelRef.parse(name) for name in (self.model, self.base) if name}

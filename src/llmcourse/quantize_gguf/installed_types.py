@@ -26,11 +26,6 @@ def file_types() -> tuple[str, ...]:
     return tuple(name for name in found if name not in _NO_TARGETS and name not in ALIASES)
 
 
-def tensor_types() -> tuple[str, ...]:
-    """Names of one tensor's types in upper case (`Q6_K`), of ggml.h's enum ggml_type."""
-    return tuple(name for name in _constants(r"GGML_TYPE_(\w+)") if name != "COUNT")
-
-
 @cache
 def _constants(pattern: str) -> tuple[str, ...]:
     spec = find_spec("llama_cpp")

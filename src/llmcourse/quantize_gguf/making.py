@@ -1,5 +1,6 @@
 """The work of one quantization, step by step; what an earlier run finished is taken as it is."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -7,13 +8,14 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from llmcourse.core.artifact import OutputFile
+from llmcourse.core.artifact import OutputFile, whole_pieces
 from llmcourse.core.errors import LibraryError, LlmcourseError, PlanError
 from llmcourse.core.isolated import Job
 from llmcourse.core.machine import usable_cpus
 from llmcourse.core.model import expanded
 from llmcourse.core.progress import Event, Progress
 from llmcourse.core.rates import record_rates
+from llmcourse.core.workspace import write_json
 from llmcourse.quantize_gguf.children import Child, forward, llama
 from llmcourse.quantize_gguf.config import Config
 from llmcourse.quantize_gguf.lanes import side_by_side
@@ -22,6 +24,7 @@ from llmcourse.quantize_gguf.quality import Measuring, Row
 from llmcourse.quantize_gguf.types import type_facts
 
 _LANES = 2
+_CONVERTED_RECORD = "converted.json"
 _TELLING_PARAMETERS = 50_000_000  # the time of smaller models is that of starting processes
 _PROMPT = "The meaning of life is"
 _SAMPLE_TOKENS = 12
@@ -64,7 +67,7 @@ class Making:
     @property
     def missing(self) -> list[str]:
         """Types still to be made, the largest first: they are made fast and upload longest."""
-        done = {file.piece for file in self._files.values()}
+        done = whole_pieces(self._files.values())
         wanted = [name for name in self.config.types if name not in done]
         return sorted(wanted, key=lambda name: -type_facts(name).bits)
 
@@ -74,7 +77,7 @@ class Making:
 
     def convert(self, start: Callable[[], Child]) -> None:
         """Make `source`, unless an earlier run did."""
-        if self.source.is_file():
+        if self._is_converted():
             return
         settings = {
             "task": "convert",
@@ -84,8 +87,17 @@ class Making:
         }
         inputs = {"model": self.job.inputs[self.config.model]}
         child = start()
-        forward(child.run(settings, self.job.scratch, inputs), self.progress)
+        for file in forward(child.run(settings, self.job.scratch, inputs), self.progress):
+            write_json(self.job.scratch / _CONVERTED_RECORD, file.as_json())
         child.stop()  # it holds torch, and half a gigabyte
+
+    def _is_converted(self) -> bool:
+        """Whether an earlier run made `source`, and it is as it was made."""
+        record = self.job.scratch / _CONVERTED_RECORD
+        if not (self.source.is_file() and record.is_file()):
+            return False
+        made = OutputFile.of(self.job.scratch, CONVERTED)
+        return bool(made.as_json() == json.loads(record.read_text(encoding="utf-8")))
 
     def imatrix(self) -> Iterator[OutputFile]:
         """Measure the importance matrix, unless there is one or none is wanted."""
@@ -156,7 +168,7 @@ class Making:
             about["quality"] = self.measuring.figures(name)
         for file in files:
             (made / file.path).rename(self.job.files / file.path)
-            yield replace(file, piece=name, about=about, is_last=file is files[-1])
+            yield replace(file, piece=name, about=about, files_in_piece=len(files))
 
     def _record_rate(self, about: dict[str, Any]) -> None:
         """Seconds of one core per 10⁹ parameters, for the next plan on this machine."""
@@ -190,6 +202,13 @@ class Making:
         if self.measuring is None:
             return
         unmeasured = self._unmeasured()
+        gone = [file.path for file in unmeasured if not file.is_local]
+        if gone:
+            raise PlanError(
+                f"{gone[0]} was deleted here after it was published, so it cannot be measured.",
+                "Leave quality out, or quantize anew into another folder.",
+                where="quality",
+            )
         if unmeasured:
             forward(self.measuring.base(), self.progress)
         for file in unmeasured:
@@ -200,7 +219,7 @@ class Making:
         names = self.measuring.write_tables(self.job.files, self._rows())
         for name in names:
             file = OutputFile.of(self.job.files, name, piece=self.measuring.piece(self.config.types))
-            yield replace(file, is_last=name == names[-1])
+            yield replace(file, files_in_piece=len(names))
 
     def _rows(self) -> list[Row]:
         """What the table says of each type, from the smallest file to the largest."""

@@ -29,6 +29,14 @@ def model_checks(config: Config, facts: Facts) -> Iterator[Check]:
         )
     if config.trust_remote_code:
         yield warn("trust_remote_code", "Code that the model brings will run on this machine.")
+    if "model_index.json" in model.files:
+        yield fail(
+            config.model,
+            f"{config.model} is a diffusion pipeline, not a language model.",
+            "Give a causal language model.",
+        )
+    if config.base and not model.is_adapter:
+        yield warn("base", f"{config.model} is no adapter, so base is not used.")
     if "modules.json" in model.files:
         yield fail(
             config.model,

@@ -40,6 +40,11 @@ def metadata(model: ModelFacts, licence: str | None, quantized_by: str) -> dict[
     return found
 
 
+def quality_key(text_sha256: str, chunks: int) -> str:
+    """Names the text and how much of it was read; figures of another key are not comparable."""
+    return f"{text_sha256[:12]}-{chunks}"
+
+
 def quality_piece(types: Iterable[str], text_sha256: str, chunks: int) -> str:
     """The piece of the table and the plot: other types, another text or more of it make another one."""
     parts = f"{' '.join(sorted(types))} {text_sha256} {chunks}"

@@ -1,18 +1,18 @@
 """The plan of a quantization: types, sizes, tokenizer, disk and time, before any weight is read."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from llmcourse.core.console import human_bytes, human_count, human_seconds
-from llmcourse.core.errors import LlmcourseError
+from llmcourse.core.errors import ConfigError, LlmcourseError
 from llmcourse.core.model import ModelFacts
-from llmcourse.core.plan import Estimate, Facts, FileFacts, Plan
+from llmcourse.core.plan import Check, Estimate, Facts, FileFacts, Plan, fail
 from llmcourse.quantize_gguf.config import Config
 from llmcourse.quantize_gguf.llama.sizes import base_bytes
 from llmcourse.quantize_gguf.model_checks import licence_of, model_checks
 from llmcourse.quantize_gguf.naming import CONTEXT, file_name, metadata, quality_piece
-from llmcourse.quantize_gguf.type_checks import text_checks, type_checks
+from llmcourse.quantize_gguf.type_checks import name_checks, text_checks, type_checks
 from llmcourse.quantize_gguf.types import type_facts
 
 LIBRARIES: tuple[str, ...] = ("llama_cpp", "torch", "transformers", "matplotlib")
@@ -29,9 +29,8 @@ _HEAD_BYTES = 8_000_000  # metadata and vocabulary of a GGUF file
 def questions(config: Config, facts: Facts) -> dict[str, Any] | None:
     """What only llama.cpp and its converter can tell: tokenizer, exact sizes, who wants an imatrix."""
     model = facts.models[config.model]
-    if not isinstance(model, ModelFacts) or any(
-        check.status == "fail" for check in model_checks(config, facts)
-    ):
+    known = [*model_checks(config, facts), *name_checks(config), *text_checks(config, facts)]
+    if not isinstance(model, ModelFacts) or any(check.status == "fail" for check in known):
         return None
     if model.is_adapter or model.is_pickled:
         return None
@@ -45,14 +44,19 @@ def questions(config: Config, facts: Facts) -> dict[str, Any] | None:
         "pre_tokenizer": config.pre_tokenizer,
         "converter": config.converter,
         "split": config.split_bytes,
-        "metadata": _metadata(config, model),
+        "texts": {
+            wish.text: _sha(facts, wish.text)
+            for wish in (config.imatrix, config.quality)
+            if wish and wish.text
+        },
     }
 
 
 def plan(config: Config, facts: Facts) -> Plan:
     """Decide all that can be decided; pure, so it is tested without models or llama.cpp."""
     model = facts.models[config.model]
-    checks = [*model_checks(config, facts), *type_checks(config, facts), *text_checks(config, facts)]
+    checks = [*model_checks(config, facts), *name_checks(config), *type_checks(config, facts)]
+    checks += [*text_checks(config, facts), *_local_checks(config, facts)]
     if not isinstance(model, ModelFacts):
         return Plan("quantize-gguf", (), (), tuple(checks), Estimate())
     types = wanted_types(config, model)
@@ -64,8 +68,19 @@ def plan(config: Config, facts: Facts) -> Plan:
         tuple(checks),
         _estimate(config, model, sizes),
         _settings(config, facts, model),
+        _labels(config, facts, model),
         pieces(config, facts, types),
     )
+
+
+def _local_checks(config: Config, facts: Facts) -> Iterator[Check]:
+    if not config.keep_local and facts.publisher is None:
+        yield fail(
+            "keep_local",
+            "Nothing would be left: files are deleted once they are published, and nothing is published.",
+            "Add --push REPO_ID, or keep_local: true.",
+            ConfigError.exit_code,
+        )
 
 
 def wanted_types(config: Config, model: ModelFacts) -> tuple[str, ...]:
@@ -87,16 +102,16 @@ def _settings(config: Config, facts: Facts, model: ModelFacts) -> dict[str, Any]
     answers = {} if isinstance(facts.answers, LlmcourseError) else facts.answers
     settings: dict[str, Any] = {
         "file_name": file_name(model, "{type}"),
-        "metadata": _metadata(config, model),
         "is_adapter": model.is_adapter,
         "parameters": _parameters(model),
-        "without_weights": [config.base] if config.base else [],
         "download": _code_files(config),
     }
     if model.is_adapter:
         settings["adapter_types"] = wanted_types(config, model)
     if answers:
         settings["pre_tokenizer"] = answers["pre_tokenizer"]
+    elif config.pre_tokenizer:  # nobody was asked, as with pickled weights
+        settings["pre_tokenizer"] = {"name": config.pre_tokenizer, "how": "given"}
     if config.imatrix:
         settings["imatrix_sha256"] = _sha(facts, config.imatrix.text or str(config.imatrix.file))
     return settings
@@ -106,9 +121,11 @@ def _code_files(config: Config) -> list[str]:
     return ["*.py"] if config.trust_remote_code else []
 
 
-def _metadata(config: Config, model: ModelFacts) -> dict[str, Any]:
-    owner = config.hub.repo.partition("/")[0] if config.hub and "/" in config.hub.repo else "llmcourse"
-    return metadata(model, licence_of(config, model), owner)
+def _labels(config: Config, facts: Facts, model: ModelFacts) -> dict[str, Any]:
+    return {
+        "metadata": metadata(model, licence_of(config, model), facts.publisher or "llmcourse"),
+        "without_weights": [config.base] if config.base else [],
+    }
 
 
 def _sha(facts: Facts, name: str) -> str:

@@ -13,7 +13,7 @@ from llmcourse.core.progress import Event
 from llmcourse.core.workspace import write_json
 from llmcourse.quantize_gguf.children import llama
 from llmcourse.quantize_gguf.config import Quality
-from llmcourse.quantize_gguf.naming import CONTEXT, PLOT_NAME, QUALITY_NAME, quality_piece
+from llmcourse.quantize_gguf.naming import CONTEXT, PLOT_NAME, QUALITY_NAME, quality_key, quality_piece
 
 # What is kept of a measurement, by the names of llama/quality.py.
 _FIGURES = ("perplexity", "perplexity_error", "mean_kld", "mean_kld_error", "kld_99", "max_kld", "same_top")
@@ -45,8 +45,7 @@ class Measuring:
 
     @property
     def key(self) -> str:
-        """Names the text and how much of it was read; figures of another key are not comparable."""
-        return f"{self._text_sha256[:12]}-{self.wish.chunks}"
+        return quality_key(self._text_sha256, self.wish.chunks)
 
     def piece(self, types: Iterable[str]) -> str:
         return quality_piece(types, self._text_sha256, self.wish.chunks)
@@ -68,7 +67,8 @@ class Measuring:
     def figures(self, name: str) -> dict[str, Any]:
         result = self.folder / self.key / name / "scratch" / "result.json"
         found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
-        return {"key": self.key} | {figure: found[figure] for figure in (*_FIGURES, *_OF_BASE)}
+        named = {"key": self.key, "text": expanded(self.wish.text).name}
+        return named | {figure: found[figure] for figure in (*_FIGURES, *_OF_BASE)}
 
     def write_tables(self, folder: Path, rows: Sequence[Row]) -> tuple[str, ...]:
         """Write quality.json and the plot of it; returns their names."""

@@ -35,10 +35,22 @@ def answer(job: Job, progress: Progress) -> dict[str, Any]:
     inputs = {"model": job.inputs[config.model]}
     forward(child.run({"task": "examine", **job.settings}, job.scratch, inputs), progress)
     found = child.result()
+    skeleton = child.scratch / "skeleton.gguf"
+    found["tokens"] = _tokens(skeleton, job)
     with llama("quantize", job.scratch / "sizes") as sizer:
-        skeleton = child.scratch / "skeleton.gguf"
         found["types"] = {name: _size(sizer, name, skeleton, config) for name in file_types()}
     return found
+
+
+def _tokens(skeleton: Path, job: Job) -> dict[str, int]:
+    """How many tokens the texts of the config have, by their name as it is written there."""
+    texts = {name: str(expanded(name).absolute()) for name in job.settings["texts"]}
+    if not texts:
+        return {}
+    with llama("tokens", job.scratch / "tokens") as counter:
+        for _ in counter.run({"source": str(skeleton), "texts": texts}, counter.scratch):
+            pass  # counting says nothing and makes nothing
+        return counter.result()
 
 
 def _converter(config: Config, scratch: Path, progress: Progress) -> Child:

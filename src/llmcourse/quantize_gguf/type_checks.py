@@ -5,21 +5,24 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from llmcourse.core import extras
-from llmcourse.core.console import human_bytes
 from llmcourse.core.errors import ConfigError, LlmcourseError
 from llmcourse.core.model import ModelFacts
 from llmcourse.core.plan import Check, Facts, FileFacts, fail, failure, ok, warn
 from llmcourse.quantize_gguf.config import Config
-from llmcourse.quantize_gguf.installed_types import file_types, tensor_types
+from llmcourse.quantize_gguf.installed_types import file_types
 from llmcourse.quantize_gguf.naming import CONTEXT
-from llmcourse.quantize_gguf.types import ADAPTER_TYPES, type_facts
+from llmcourse.quantize_gguf.types import ADAPTER_TYPES, TENSOR_TYPES, type_facts
+
+
+def name_checks(config: Config) -> Iterator[Check]:
+    """Every type exists in the installed llama.cpp."""
+    if extras.installed("llama_cpp"):
+        yield from _name_checks("types", config.types, file_types())
+        yield from _name_checks("tensor_types", config.tensor_types.values(), TENSOR_TYPES)
 
 
 def type_checks(config: Config, facts: Facts) -> Iterator[Check]:
-    """Every type exists in the installed llama.cpp, and has the imatrix that it needs."""
-    if extras.installed("llama_cpp"):
-        yield from _name_checks("types", config.types, file_types())
-        yield from _name_checks("tensor_types", config.tensor_types.values(), tensor_types())
+    """What llama.cpp answered, and whether every type has the imatrix that it needs."""
     model = facts.models[config.model]
     if isinstance(model, ModelFacts) and model.is_adapter:
         for name in set(config.types) - set(ADAPTER_TYPES) if "types" in config.model_fields_set else ():
@@ -33,7 +36,7 @@ def type_checks(config: Config, facts: Facts) -> Iterator[Check]:
     if isinstance(facts.answers, LlmcourseError):
         yield failure(facts.answers, config.model)
     elif facts.answers:
-        yield from _answer_checks(facts.answers)
+        yield from _answer_checks(config, facts.answers)
     wanting = [] if config.imatrix else [name for name in config.types if _wants_imatrix(name, facts)]
     if wanting:
         yield fail(
@@ -58,8 +61,11 @@ def _wants_imatrix(name: str, facts: Facts) -> bool:
     return bool(known["wants_imatrix"]) if known else type_facts(name).wants_imatrix
 
 
-def _answer_checks(answers: Mapping[str, Any]) -> Iterator[Check]:
+def _answer_checks(config: Config, answers: Mapping[str, Any]) -> Iterator[Check]:
     found = answers["pre_tokenizer"]
+    if config.pre_tokenizer and found["how"] == "none":
+        what = f"This model's tokenizer has none, so {config.pre_tokenizer} is not used."
+        yield warn("pre-tokenizer", what)
     if found["how"] == "matched":
         others = f" (of {len(found['candidates'])} that split all test texts alike)"
         yield warn(
@@ -77,28 +83,19 @@ def _answer_checks(answers: Mapping[str, Any]) -> Iterator[Check]:
 
 
 def text_checks(config: Config, facts: Facts) -> Iterator[Check]:
-    """The texts are there and can be long enough; how many tokens they have shows when they are read."""
+    """The texts are there, long enough for this model's tokenizer, and not the same."""
     for name, found in facts.files.items():
         if isinstance(found, LlmcourseError):
             yield failure(found, name)
-    texts = [("imatrix", config.imatrix), ("quality", config.quality)]
-    for key, wish in texts:
-        file = facts.files.get((wish and wish.text) or "")
-        if wish is None or not isinstance(file, FileFacts):
-            continue
-        needed = wish.chunks * CONTEXT
-        if file.size < needed:
-            yield fail(
-                key,
-                f"{wish.text} has {human_bytes(file.size)}, too little for {wish.chunks} chunks "
-                f"of {CONTEXT} tokens.",
-                f"Use a longer text, or set {key}.chunks={max(1, file.size // (4 * CONTEXT))}.",
-            )
-        else:
-            yield ok(key, f"{wish.text}, {human_bytes(file.size)}")
-    same = config.imatrix and config.quality and config.imatrix.text == config.quality.text
-    if same:
-        yield warn("quality", "The imatrix is made from the text it is judged on.", "Use another text.")
+    answers: Mapping[str, Any] = {} if isinstance(facts.answers, LlmcourseError) else facts.answers
+    for key, wish in (("imatrix", config.imatrix), ("quality", config.quality)):
+        tokens = answers.get("tokens", {}).get((wish and wish.text) or "")
+        if wish is not None and wish.text is not None and tokens is not None:
+            yield _length_check(key, wish.text, wish.chunks, tokens)
+    if config.imatrix and config.quality and config.imatrix.text:
+        calibration, judge = facts.files.get(config.imatrix.text), facts.files.get(config.quality.text)
+        if isinstance(judge, FileFacts) and calibration == judge:
+            yield warn("quality", "The imatrix is made from the text it is judged on.", "Use another text.")
     if config.imatrix and config.imatrix.file and not config.imatrix.file.endswith((".gguf", ".dat")):
         yield fail(
             "imatrix",
@@ -106,3 +103,19 @@ def text_checks(config: Config, facts: Facts) -> Iterator[Check]:
             "Give one that ends in .gguf or .dat, or a text with imatrix: {text: …}.",
             ConfigError.exit_code,
         )
+
+
+def _length_check(key: str, text: str, chunks: int, tokens: int) -> Check:
+    """llama.cpp's tools want two windows at least; with fewer than were asked for they are content."""
+    windows = tokens // CONTEXT
+    if windows < 2:
+        return fail(
+            key,
+            f"{text} has {tokens:,} tokens of this model, and {2 * CONTEXT:,} are needed at least.",
+            "Give a longer text.",
+        )
+    if windows < chunks:
+        return warn(
+            key, f"{text} has {windows} windows of {CONTEXT} tokens, fewer than the {chunks} asked for."
+        )
+    return ok(key, f"{text}, {tokens:,} tokens")

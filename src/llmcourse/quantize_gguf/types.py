@@ -59,6 +59,12 @@ TYPES: dict[str, TypeFacts] = {
 ALIASES = {"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M"}
 # llama.cpp keeps these as they are; they say how precise the file is, not how it was quantized.
 UNQUANTIZED = ("F32", "BF16", "F16")
+# What one tensor can be made (ggml.h's enum ggml_type, those that llama-quantize makes of others).
+TENSOR_TYPES = (
+    "F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_1", "Q5_K", "Q5_0", "Q4_1", "Q4_K", "Q4_0", "IQ4_NL",
+    "IQ4_XS", "MXFP4", "Q3_K", "IQ3_S", "IQ3_XXS", "Q2_K", "IQ2_S", "IQ2_XS", "IQ2_XXS", "TQ2_0", "TQ1_0",
+    "IQ1_M", "IQ1_S",
+)  # fmt: skip
 # What a LoRA adapter can be written in (convert_lora_to_gguf.py --outtype).
 ADAPTER_TYPES = ("F32", "F16", "BF16", "Q8_0")
 

@@ -75,7 +75,9 @@ def _stale(present: dict[str, RemoteFile], artifact: Artifact, target: Target) -
     if target.fingerprint == artifact.fingerprint:
         return []
     ours = {file.path for file in artifact.files}
-    replaced = target.listed or [name for name in present if name.endswith(WEIGHTS) and "/" not in name]
+    # Without a manifest of ours: the weights of one model, but GGUF files are each a thing of their own.
+    unlisted = [name for name in present if name.endswith(WEIGHTS) and not name.endswith(".gguf")]
+    replaced = target.listed or [name for name in unlisted if "/" not in name]
     kinds = _kinds(ours)
     if not kinds & _kinds(replaced):
         return []
@@ -205,6 +207,8 @@ def _verify(folder: Path, files: Sequence[OutputFile], target: Target, head: str
 def _is_same(folder: Path, file: OutputFile, remote: RemoteFile | None) -> bool:
     if remote is None or remote.size != file.size:
         return False
+    if not file.is_local and not remote.is_lfs:
+        return True  # its content is not here to be named in git's way
     return remote.digest == (file.sha256 if remote.is_lfs else _git_blob_id(folder / file.path))
 
 

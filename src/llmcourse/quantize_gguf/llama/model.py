@@ -23,10 +23,12 @@ Logits = NDArray[np.float32]
 class Model:
     """Weights and vocabulary of a file, or of all shards where the first of them is given."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, vocab_only: bool = False) -> None:
         self.path = path
+        params = lib.llama_model_default_params()
+        params.vocab_only = vocab_only
         log.clear()
-        self.handle = lib.llama_model_load_from_file(str(path).encode(), lib.llama_model_default_params())
+        self.handle = lib.llama_model_load_from_file(str(path).encode(), params)
         if not self.handle:
             raise failed(f"load {path.name}")
         self._vocab = lib.llama_model_get_vocab(self.handle)
@@ -63,7 +65,7 @@ class Model:
         Raises:
             PlanError: the file is no text, or has fewer tokens than two windows.
         """
-        tokens = self.tokenize(_read_text(text_file))
+        tokens = self.tokenize(read_text(text_file))
         if len(tokens) < 2 * context:
             raise PlanError(
                 f"{text_file.name} has {len(tokens):,} tokens of this model, and {2 * context:,} are needed.",
@@ -88,7 +90,12 @@ class Model:
         lib.llama_model_free(self.handle)
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """A text file as llama.cpp's tools read it.
+
+    Raises:
+        PlanError: it is not UTF-8.
+    """
     try:
         # llama.cpp's tools drop the newline that editors put at the end.
         return path.read_text(encoding="utf-8").removesuffix("\n")

@@ -144,7 +144,7 @@ def _parameters(path: Path) -> Counter[str]:
     counts: Counter[str] = Counter()
     with path.open("rb") as source:
         length = int.from_bytes(source.read(8), "little")
-        raw = source.read(length)
+        raw = source.read(min(length, path.stat().st_size))
     try:
         header = json.loads(raw)
     except ValueError:
