@@ -20,8 +20,9 @@ test: lint models
 models: $(VENV)/.dev
 	$(BIN)/python -c "from llmcourse.testing.models import build_family; build_family()"
 
+# Compares with llama.cpp's own tools too, which are built once (minutes).
 slow: $(VENV)/.dev
-	$(BIN)/pytest -n auto -m "slow or gpu" $(ARGS)
+	LLAMA_CPP_TOOLS="$$($(BIN)/python bench/llama_tools.py $(VENV)/llama.cpp)" $(BIN)/pytest -n auto -m "slow or gpu" $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check --quiet .

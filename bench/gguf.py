@@ -13,7 +13,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -22,6 +21,7 @@ from statistics import median
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from llama_tools import build
 from measure import Measure, run
 
 from llmcourse.core.progress import Progress
@@ -34,7 +34,6 @@ _TYPES = ("Q8_0", "Q5_K_M", "Q4_K_M", "Q2_K")
 _UPLOAD_RATE = 20e6  # bytes per second
 _TIME_LIMIT, _UPLOAD_LIMIT, _MEMORY_LIMIT = 1.0, 1.15, 1.2e9
 _PARTS = ("convert-quantize", "upload")
-_CMAKE = ("BUILD_TESTS", "BUILD_EXAMPLES", "BUILD_SERVER", "BUILD_APP", "CURL", "OPENSSL")
 
 
 def main() -> None:
@@ -72,7 +71,7 @@ class _Bench:
     def by_hand(self) -> None:
         """Alternating runs of both; the peak of llama.cpp itself is that of its converter or quantizer."""
         tools, converter = (
-            self._tools(),
+            build(self.folder),
             fetch_converter(version("llama-cpp-python"), Progress(lambda _: None)),
         )
         mine, its = [], []
@@ -169,26 +168,6 @@ class _Bench:
                 if block != right.read(1 << 24):
                     return False
         return True
-
-    def _tools(self) -> Path:
-        """llama-quantize of the same sources, built with llama.cpp's own defaults."""
-        binaries = self.folder / "tools" / "bin"
-        if (binaries / "llama-quantize").exists():
-            return binaries
-        package = f"llama-cpp-python=={version('llama-cpp-python')}"
-        options = ["--no-deps", "--no-binary", "llama-cpp-python", "--dest", str(self.folder)]
-        subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", *options, package], check=True)
-        [archive] = self.folder.glob("llama_cpp_python-*.tar.gz")
-        with tarfile.open(archive) as file:
-            file.extractall(self.folder, filter="data")
-        source = self.folder / archive.name.removesuffix(".tar.gz") / "vendor" / "llama.cpp"
-        switches = [f"-DLLAMA_{name}=OFF" for name in _CMAKE]
-        build = self.folder / "tools"
-        configure = ["cmake", "-S", str(source), "-B", str(build), "-DCMAKE_BUILD_TYPE=Release", *switches]
-        subprocess.run(configure, check=True, stdout=subprocess.DEVNULL)
-        make = ["cmake", "--build", str(build), "-j", str(os.cpu_count()), "--target", "llama-quantize"]
-        subprocess.run(make, check=True, stdout=subprocess.DEVNULL)
-        return binaries
 
 
 class _SlowHub:

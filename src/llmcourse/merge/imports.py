@@ -18,6 +18,8 @@ from importlib.util import find_spec, module_from_spec
 from types import ModuleType
 from typing import Any
 
+from llmcourse.core.lean_transformers import import_activations
+
 _MODULES = ("mergekit.merge", "mergekit.plan", "mergekit.graph", "mergekit.io.tasks", "mergekit.tokenizer")
 _PROVEN_VERSION = "0.1.5"
 
@@ -30,7 +32,6 @@ _STAND_INS: dict[str, tuple[str, ...]] = {
     "mergekit.architecture.auto": ("infer_architecture_info",),
     "mergekit.architecture.conversion": ("can_convert_checkpoint_keys", "convert_checkpoint_tensors"),
 }
-_HUB_KERNELS = "transformers.integrations.hub_kernels"
 _AUTO_CLASSES = "transformers.models.auto.modeling_auto"
 
 
@@ -39,7 +40,7 @@ def import_mergekit() -> None:
     if version("mergekit") == _PROVEN_VERSION and "mergekit.common" not in sys.modules:
         # What fails here for want of a name is imported again, without stand-ins, below.
         with suppress(ImportError):
-            _import_activations()
+            import_activations()
         with suppress(ImportError), _stand_ins(), _no_model_classes():
             common: Any = import_module("mergekit.common")
             common.ARCH_NAME_TO_AUTO_CLS = _AutoClassTable()
@@ -61,23 +62,6 @@ class _AutoClassTable(dict[str, Any]):
             spec.loader.exec_module(common)
             self.update(common.ARCH_NAME_TO_AUTO_CLS)
         return super().__contains__(name)
-
-
-def _import_activations() -> None:
-    """Import transformers' activations, which every model config checks a name against, on their own.
-
-    They import `integrations.hub_kernels`, and so half of transformers, for a decorator that does
-    nothing unless the package `kernels` is installed (transformers 5.23).
-    """
-    import_module("transformers")
-    if find_spec("kernels") is not None or _HUB_KERNELS in sys.modules:
-        return
-    sys.modules[_HUB_KERNELS] = stand_in = ModuleType(_HUB_KERNELS)
-    stand_in.__dict__["use_kernel_forward_from_hub"] = lambda _layer_name: lambda layer_class: layer_class
-    try:
-        import_module("transformers.activations")
-    finally:
-        del sys.modules[_HUB_KERNELS]
 
 
 @contextmanager

@@ -8,14 +8,11 @@ import os
 import sys
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from llmcourse.core.errors import LibraryError
-
-_HUB_KERNELS = "transformers.integrations.hub_kernels"
+from llmcourse.core.lean_transformers import import_activations
 
 
 @dataclass(frozen=True)
@@ -35,7 +32,7 @@ def import_converter(folder: Path) -> Converter:
     """
     os.environ["HF_HUB_OFFLINE"] = "1"  # transformers asks the Hub even about tokenizers in a local folder
     sys.path[:0] = [str(folder / "gguf-py"), str(folder)]
-    _import_activations()
+    import_activations()
     if not os.environ.get("LLMCOURSE_TRUST_REMOTE_CODE"):
         _refuse_remote_code()
     converter = Converter(folder, import_module("conversion"), import_module("gguf"))
@@ -56,20 +53,3 @@ def _refuse_remote_code() -> None:
         return trusting(*args, **settings | {"trust_remote_code": False})
 
     tokenizer.from_pretrained = careful
-
-
-def _import_activations() -> None:
-    """Import transformers' activations, which every model config checks a name against, on their own.
-
-    They import `integrations.hub_kernels`, and so half of transformers (1.3 s), for a decorator that
-    does nothing unless the package `kernels` is installed (transformers 5.23).
-    """
-    if find_spec("kernels") is not None or _HUB_KERNELS in sys.modules:
-        return
-    import_module("transformers")
-    sys.modules[_HUB_KERNELS] = stand_in = ModuleType(_HUB_KERNELS)
-    stand_in.__dict__["use_kernel_forward_from_hub"] = lambda _layer_name: lambda layer_class: layer_class
-    try:
-        import_module("transformers.activations")
-    finally:
-        del sys.modules[_HUB_KERNELS]
