@@ -15,12 +15,19 @@ from llmcourse.core.errors import BY_NAME
 if TYPE_CHECKING:
     # Modules satisfy the contracts of a command; mypy compares the signatures.
     import llmcourse.merge.card
+    import llmcourse.merge.plan
     import llmcourse.merge.run
-    from llmcourse.core.command import CardModule
-    from llmcourse.core.isolated import Runner
+    import llmcourse.quantize_gguf.card
+    import llmcourse.quantize_gguf.plan
+    import llmcourse.quantize_gguf.run
+    from llmcourse.core.isolated import Answerer, Runner
+    from llmcourse.core.making import CardModule
+    from llmcourse.core.planning import PlanModule
 
-    runner: Runner = llmcourse.merge.run.run
-    writer: CardModule = llmcourse.merge.card
+    runners: list[Runner] = [llmcourse.merge.run.run, llmcourse.quantize_gguf.run.run]
+    planners: list[PlanModule] = [llmcourse.merge.plan, llmcourse.quantize_gguf.plan]
+    writers: list[CardModule] = [llmcourse.merge.card, llmcourse.quantize_gguf.card]
+    answerer: Answerer = llmcourse.quantize_gguf.run.answer
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "src").rglob("*.py"))

@@ -40,6 +40,7 @@ def questions(config: Config, facts: Facts) -> dict[str, Any] | None:
             for name, tensor in model.tensors.items()
         },
         "download": _code_files(config),
+        "types": config.types,
         "tensor_types": config.tensor_types,
         "pre_tokenizer": config.pre_tokenizer,
         "converter": config.converter,

@@ -16,7 +16,6 @@ from llmcourse.quantize_gguf.adapter import convert_adapter
 from llmcourse.quantize_gguf.children import Child, converter, forward, llama
 from llmcourse.quantize_gguf.config import Config
 from llmcourse.quantize_gguf.converter.source import check_converter, fetch_converter
-from llmcourse.quantize_gguf.installed_types import file_types
 from llmcourse.quantize_gguf.making import Making, quantize_settings
 
 # The converter that answered the plan's questions goes on with the conversion: it is loaded already.
@@ -38,7 +37,7 @@ def answer(job: Job, progress: Progress) -> dict[str, Any]:
     skeleton = child.scratch / "skeleton.gguf"
     found["tokens"] = _tokens(skeleton, job)
     with llama("quantize", job.scratch / "sizes") as sizer:
-        found["types"] = {name: _size(sizer, name, skeleton, config) for name in file_types()}
+        found["types"] = {name: _size(sizer, name, skeleton, config) for name in config.types}
     return found
 
 
