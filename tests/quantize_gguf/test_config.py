@@ -124,7 +124,6 @@ def test_a_split_is_written_as_llama_cpp_s_own_tool_has_it(written: str, size: i
         ("tensor_types: {'attn_(v': Q8_0}", "'attn_(v' is no regular expression"),
         ("tensor_types: [Q8_0]", "tensor_types"),
         ("types: []", "types"),
-        ("types: Q4_K_M", "types"),
         ("types: [4]", "types.0"),
         ("typs: [Q8_0]", "'typs' is not a known key"),
         ("keep_local: perhaps", "keep_local"),

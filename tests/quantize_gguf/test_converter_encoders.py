@@ -31,7 +31,7 @@ values = bits.view(np.float32)
 finite = np.nan_to_num(values, nan=0.5)
 for name in ("BF16", "F16", "F32", "Q8_0"):
     qtype = gguf.GGMLQuantizationType[name]
-    for array in (finite, values, finite[:, :32].reshape(2, 128, 32)):
+    for array in (finite, values, finite[:, :32].reshape(2, 128, 32), finite[:64].T):
         if name == "Q8_0" and array is not finite:
             continue
         array = np.clip(array, -1e4, 1e4) if name == "Q8_0" else array

@@ -178,6 +178,7 @@ def test_ctrl_c_in_a_terminal_reaches_every_process_and_ends_as_quietly(quantize
     process = subprocess.Popen(
         [quantize.python, "-m", "llmcourse", *RUN], cwd=quantize.folder, env=kept | quantize.env, text=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job would ignore it
     )  # fmt: skip
     wait_for(matches(staging(quantize.folder) / "scratch", "Q*/files/*.gguf*"), process)
     os.killpg(process.pid, signal.SIGINT)

@@ -19,6 +19,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, Any, cast
 
+from llmcourse.core.cache import cache_folder
 from llmcourse.core.config import CommandConfig, load
 from llmcourse.core.console import Console
 from llmcourse.core.errors import LibraryError, LlmcourseError, Problems
@@ -64,7 +65,9 @@ def _early_worker(package: str, console: Console, is_light: bool) -> Iterator[Wo
 def _kept(log: IO[bytes]) -> Path:
     """The log as a file with a name, for whoever wants all of it."""
     log.seek(0)
-    with tempfile.NamedTemporaryFile(prefix="llmcourse-", suffix=".log", delete=False) as kept:
+    folder = cache_folder() / "logs"
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder, suffix=".log", delete=False) as kept:
         shutil.copyfileobj(log, kept)
     return Path(kept.name)
 

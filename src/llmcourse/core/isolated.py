@@ -83,7 +83,8 @@ class Worker:
         self._events = os.fdopen(read_end, encoding="utf-8")
         output: Any = sys.stderr if self.is_verbose else self.log
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "llmcourse.core.isolated", self.module, str(write_end)],
+            # -P: a torch.py in the current folder, which may be a model's, is none of ours.
+            [sys.executable, "-P", "-m", "llmcourse.core.isolated", self.module, str(write_end)],
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,

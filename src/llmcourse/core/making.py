@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from llmcourse.core.artifact import MANIFEST_NAME, Artifact, OutputFile, sha256_of, whole_pieces
 from llmcourse.core.card import Card, render
 from llmcourse.core.console import Console, human_bytes
-from llmcourse.core.errors import LlmcourseError
+from llmcourse.core.errors import LibraryError, LlmcourseError, PublishError
 from llmcourse.core.isolated import Job, Worker
 from llmcourse.core.model import ModelFacts
 from llmcourse.core.plan import Facts
@@ -39,6 +39,7 @@ class Making:
     card_writer: CardModule
     worker: Worker
     timings_s: dict[str, float] = field(default_factory=dict)
+    failure: LibraryError | None = None  # of some pieces, while others were made
 
     @cached_property
     def progress(self) -> Progress:
@@ -57,14 +58,22 @@ class Making:
             artifact = workspace.finished(self.planning.plan.pieces) or self._make(workspace)
             workspace.clean()
             artifact = self._with_current_card(artifact)
-            return self._pushed(artifact) if self.planning.push_wish else artifact
+            artifact = self._pushed(artifact) if self.planning.push_wish else artifact
+        if self.failure:
+            raise self.failure
+        return artifact
 
     def _make(self, workspace: Workspace) -> Artifact:
         self._announce()
         with self.timed("download"):
             inputs = {name: self._local_folder(name) for name in self.planning.config.models()}
         with self.timed("run"):
-            self._run(workspace, inputs)
+            try:
+                self._run(workspace, inputs)
+            except LibraryError as error:
+                if not whole_pieces(workspace.done):
+                    raise
+                self.failure = error  # told when what was made has its card and its name
         artifact = self._write_card(self._artifact_of(workspace.done), workspace.files)
         workspace.publish(artifact)
         return artifact
@@ -96,7 +105,7 @@ class Making:
         facts = self.planning.facts.models[name]
         assert isinstance(facts, ModelFacts), "the plan refuses models that cannot be read"
         if facts.ref.is_local:
-            return str(facts.ref.folder.absolute())
+            return str(facts.ref.place)
         more = self.planning.plan.settings.get("download", ())
         if name in self.planning.plan.labels.get("without_weights", ()):
             return str(self.planning.hub.download_small(facts, more))
@@ -115,18 +124,24 @@ class Making:
             self._follow(job, workspace, None)
             return
         uploads = Uploads(
-            lambda piece, files: self._publish_piece(workspace, piece, files), self.console.note
+            lambda piece, files: self._publish_piece(workspace, piece, files),
+            lambda file: self._release(workspace, file),
+            self.console.note,
         )
         with uploads.running():
             whole = whole_pieces(workspace.done)
             for piece in dict.fromkeys(file.piece for file in workspace.done if file.piece in whole):
                 uploads.add(piece, workspace.done)
             self._follow(job, workspace, uploads)
-        self._release(workspace, uploads)
 
     def _follow(self, job: Job, workspace: Workspace, uploads: Uploads | None) -> None:
         """Record each file as it is finished, and publish it meanwhile where it is of use by itself."""
         for message in self.worker.run(job):
+            if uploads and uploads.has_failed and any(map(self._is_released, workspace.done)):
+                raise PublishError(
+                    "What cannot be published now would fill the disk, since it is to be deleted only then.",
+                    "Run the same command again when the Hub can be reached; it goes on from here.",
+                )
             if not isinstance(message, OutputFile):
                 self.console.event(message)
                 continue
@@ -135,13 +150,13 @@ class Making:
             is_new = (message.path, message.sha256) not in before
             if uploads and is_new and message.piece in whole_pieces(workspace.done):
                 uploads.add(message.piece, workspace.done)
-            if uploads:
-                self._release(workspace, uploads)
 
-    def _release(self, workspace: Workspace, uploads: Uploads) -> None:
-        for file in uploads.published():
-            if self.planning.config.releases(file.path):
-                workspace.release(file)
+    def _release(self, workspace: Workspace, file: OutputFile) -> None:
+        if self._is_released(file):
+            workspace.release(file)
+
+    def _is_released(self, file: OutputFile) -> bool:
+        return self.planning.config.releases(file.path)
 
     def _publish_piece(self, workspace: Workspace, piece: str, files: Sequence[OutputFile]) -> None:
         """One commit with this piece and a manifest of all that is there, by which a killed push goes on."""
@@ -202,7 +217,7 @@ class Making:
         return published
 
     def _released(self, file: OutputFile) -> OutputFile:
-        return replace(file, is_local=False) if self.planning.config.releases(file.path) else file
+        return replace(file, is_local=False) if self._is_released(file) else file
 
 
 def _without_push(timings_s: dict[str, float]) -> dict[str, float]:

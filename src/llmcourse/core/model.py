@@ -6,6 +6,7 @@ primitive reads of `ModelFiles` differ, and those of the Hub live in `core.hub`.
 """
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -63,6 +64,11 @@ class ModelRef:
     def folder(self) -> Path:
         return expanded(self.path)
 
+    @property
+    def place(self) -> Path:
+        """The folder with its own name at the end, also where it was written as `..`."""
+        return Path(os.path.abspath(self.folder))  # noqa: PTH100  (resolve() would follow links)
+
     def __str__(self) -> str:
         return f"{self.path}@{self.revision}" if self.revision else self.path
 
@@ -100,7 +106,10 @@ class ModelFacts:
 
     @property
     def architecture(self) -> str:
-        return str((self.config.get("architectures") or [self.config.get("model_type", "unknown")])[0])
+        named = self.config.get("architectures")
+        if isinstance(named, list) and named:
+            return str(named[0])
+        return str(named if isinstance(named, str) else self.config.get("model_type", "unknown"))
 
     @property
     def weight_bytes(self) -> int:

@@ -126,7 +126,7 @@ class Planning:
         """Ask the child, which gets the models' small files, and keep the answer."""
         inputs = {
             name: str(
-                model.ref.folder.absolute()
+                model.ref.place
                 if model.ref.is_local
                 else self.hub.download_small(model, asked.get("download", ()))
             )
@@ -241,6 +241,8 @@ def _kept(place: Path) -> dict[str, Any] | None:
 
 
 def _read_file(path: Path) -> FileFacts | LlmcourseError:
+    if path.exists() and not path.is_file():
+        return PlanError(f"{path} is no file.", "Give a file.", where=str(path))
     try:
         return FileFacts(path.stat().st_size, sha256_of(path))
     except OSError as error:

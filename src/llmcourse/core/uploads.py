@@ -21,13 +21,17 @@ _END = None
 class Uploads:
     """Pieces on their way to the Hub, one after another."""
 
-    def __init__(self, publish: Publish, note: Callable[[str], None]) -> None:
+    def __init__(
+        self, publish: Publish, published: Callable[[OutputFile], None], note: Callable[[str], None]
+    ) -> None:
+        """`published` hears, in the thread of the uploads, of each file that the Hub was proven to hold."""
         self._publish = publish
+        self._published = published
         self._note = note
         self._waiting: queue.SimpleQueue[tuple[str, tuple[OutputFile, ...]] | None] = queue.SimpleQueue()
-        self._published: queue.SimpleQueue[OutputFile] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._failure: Exception | None = None
+        self.has_failed = False  # a piece could not be published; the push at the end tries again
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -53,17 +57,13 @@ class Uploads:
         """Publish the files of `piece`, which are among `files`, all that is finished so far."""
         self._waiting.put((piece, tuple(files)))
 
-    def published(self) -> Iterator[OutputFile]:
-        """Files that the Hub was proven to hold since the last call."""
-        while not self._published.empty():
-            yield self._published.get()
-
     def _work(self) -> None:
         while (item := self._waiting.get()) is not _END:
             piece, files = item
             try:
                 self._publish(piece, files)
             except LlmcourseError as error:
+                self.has_failed = True
                 self._note(f"! {piece} is not published yet: {error.what} The push at the end tries again.")
             except Exception as error:
                 self._failure = error  # raised where people see it
@@ -71,4 +71,4 @@ class Uploads:
             else:
                 for file in files:
                     if file.piece == piece:
-                        self._published.put(file)
+                        self._published(file)

@@ -13,6 +13,7 @@ same command takes it up again.  Finished files are re-hashed then, so no fsync 
 import json
 import os
 import shutil
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -37,6 +38,7 @@ class Workspace:
         self.files = self.staging / "files"
         self.scratch = self.staging / "scratch"
         self.done: list[OutputFile] = []
+        self._lock = threading.RLock()  # uploads release files in a thread of their own
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -111,13 +113,16 @@ class Workspace:
 
     def commit(self, file: OutputFile) -> None:
         """Record a finished file; from now on no run makes it again."""
-        self.done = [*(known for known in self.done if known.path != file.path), file]
-        self._save()
+        with self._lock:
+            self.done = [*(known for known in self.done if known.path != file.path), file]
+            self._save()
 
     def release(self, file: OutputFile) -> None:
         """Delete a file that was published and verified; it stays part of the result."""
-        self.commit(replace(file, is_local=False))
-        (self.files / file.path).unlink(missing_ok=True)
+        with self._lock:
+            known = next((known for known in self.done if known.path == file.path), file)
+            self.commit(replace(known, is_local=False))
+            (self.files / file.path).unlink(missing_ok=True)
 
     def _save(self) -> None:
         files = [file.as_json() | {"state": file.state} for file in self.done]

@@ -1,8 +1,9 @@
 """The model card of GGUF files: which to choose, what each costs, how to run them."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from llmcourse.core import licences
 from llmcourse.core.artifact import Artifact, OutputFile
@@ -80,7 +81,7 @@ def card(config: Config, facts: Facts, artifact: Artifact, repo: str | None) -> 
         "licence_warning": "" if config.card.license else licence.warning,
         "versions": artifact.versions,
     }
-    return Card(_metadata(config, model, licence.name), values)
+    return Card(_metadata(config, facts, model, licence.name), values)
 
 
 def _measurement(config: Config, facts: Facts, rows: list[Row]) -> dict[str, Any] | None:
@@ -102,19 +103,27 @@ def _rows(files: tuple[OutputFile, ...]) -> Iterator[Row]:
         yield Row(name, shards[0].path, len(shards), size, shards[0].about)
 
 
-def _metadata(config: Config, model: ModelFacts, licence: str) -> CardMetadata:
+def _metadata(config: Config, facts: Facts, model: ModelFacts, licence: str) -> CardMetadata:
     language = model.card.get("language") or []
+    languages = language if isinstance(language, list) else [language]
     task = model.card.get("pipeline_tag")
+    origin = facts.models.get(config.base or "") if model.is_adapter else model
+    hub_id = origin.hub_id if isinstance(origin, ModelFacts) else None
     tags = ["gguf", "llama.cpp", "autoquant", *(["imatrix"] if config.imatrix else [])]
     return CardMetadata(
         license=licence,
-        language=[str(name) for name in (language if isinstance(language, list) else [language])],
+        language=[name for name in languages if _is_word(name)],
         library_name="gguf",
-        pipeline_tag=str(task) if task else "text-generation",
-        base_model=[model.hub_id] if model.hub_id and is_hub_id(model.hub_id) else [],
+        pipeline_tag=task if _is_word(task) else "text-generation",
+        base_model=[hub_id] if hub_id and is_hub_id(hub_id) else [],
         base_model_relation="adapter" if model.is_adapter else "quantized",
         tags=list(dict.fromkeys([*tags, *config.card.tags])),
     )
+
+
+def _is_word(value: Any) -> TypeGuard[str]:
+    """Somebody else's card may hold anything there, and the Hub refuses a card for it."""
+    return isinstance(value, str) and re.fullmatch(r"[\w-]+", value) is not None
 
 
 def _link(model: ModelFacts) -> str:

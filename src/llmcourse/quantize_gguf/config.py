@@ -85,6 +85,11 @@ class Config(CommandConfig):
             raise ValueError("imatrix needs a text or a file | Write imatrix: {text: calibration.txt}.")
         return value
 
+    @field_validator("types", mode="before")
+    @classmethod
+    def _one_type_is_a_list_too(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
     @field_validator("types")
     @classmethod
     def _upper_case(cls, value: list[str]) -> list[str]:

@@ -3,6 +3,7 @@
 import queue
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -17,6 +18,16 @@ Work = Callable[[], Iterator[Event | OutputFile]]
 @dataclass(frozen=True)
 class _Ended:
     error: BaseException | None
+
+
+@contextmanager
+def _dropping_the_rest(pool: ThreadPoolExecutor) -> Iterator[None]:
+    """When the block fails, works that have not begun are not begun."""
+    try:
+        yield
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
 
 
 def side_by_side(
@@ -37,7 +48,7 @@ def side_by_side(
         else:
             said.put((name, _Ended(None)))
 
-    with ThreadPoolExecutor(lanes) as pool:
+    with ThreadPoolExecutor(lanes) as pool, _dropping_the_rest(pool):
         for name, work in works.items():
             pool.submit(follow, name, work)
         running = len(works)

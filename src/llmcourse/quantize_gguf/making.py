@@ -13,7 +13,7 @@ from llmcourse.core.errors import LibraryError, LlmcourseError, PlanError
 from llmcourse.core.isolated import Job
 from llmcourse.core.machine import usable_cpus
 from llmcourse.core.model import expanded
-from llmcourse.core.progress import Event, Progress
+from llmcourse.core.progress import Advanced, Event, Finished, Progress, Started
 from llmcourse.core.rates import record_rates
 from llmcourse.core.workspace import write_json
 from llmcourse.quantize_gguf.children import Child, forward, llama
@@ -28,6 +28,7 @@ _CONVERTED_RECORD = "converted.json"
 _TELLING_PARAMETERS = 50_000_000  # the time of smaller models is that of starting processes
 _PROMPT = "The meaning of life is"
 _SAMPLE_TOKENS = 12
+_ROOM_S = 0.5
 
 
 def quantize_settings(
@@ -139,6 +140,7 @@ class Making:
 
     def _make(self, name: str) -> Iterator[Event | OutputFile]:
         """Quantize to one type, try the result, and only then give it its place."""
+        yield from self._wait_for_room(name)
         place = self.job.scratch / name
         made = place / "files"
         made.mkdir(parents=True, exist_ok=True)
@@ -169,6 +171,21 @@ class Making:
         for file in files:
             (made / file.path).rename(self.job.files / file.path)
             yield replace(file, piece=name, about=about, files_in_piece=len(files))
+
+    def _wait_for_room(self, name: str) -> Iterator[Event]:
+        """Without keep_local a type waits here until what was made before it is on the Hub, and gone."""
+        if self.config.keep_local or len(self._unpublished()) < _LANES:
+            return
+        step = f"wait until uploads make room for {name}"
+        yield Started(step)
+        while len(self._unpublished()) >= _LANES:
+            time.sleep(_ROOM_S)
+            yield Advanced(step, 0)
+        yield Finished(step)
+
+    def _unpublished(self) -> set[str]:
+        paths = {path.name for path in self.job.files.glob("*.gguf")}
+        return {file.piece for file in self._files.values() if file.path in paths} - {IMATRIX_PIECE}
 
     def _record_rate(self, about: dict[str, Any]) -> None:
         """Seconds of one core per 10⁹ parameters, for the next plan on this machine."""
@@ -244,7 +261,8 @@ def _failure(failures: dict[str, LlmcourseError], count: int) -> LlmcourseError:
         return first
     error = LibraryError(
         f"{', '.join(failures)} could not be made: {first.what}",
-        f"{first.fix} The other {count - len(failures)} types are kept; the same command tries these again.",
+        f"{first.fix} The other {count - len(failures)} types are made; the same command tries again, or "
+        "leave these out.",
     )
     error.log = first.log
     return error

@@ -15,7 +15,7 @@ CONTEXT = 512  # tokens of a window of text, as llama.cpp's own tools have it
 
 def model_name(model: ModelFacts) -> str:
     """The model's own name: of its repository, else of its folder; without what shells and URLs trip over."""
-    name = model.hub_id.rpartition("/")[2] if model.hub_id else model.ref.folder.absolute().name
+    name = model.hub_id.rpartition("/")[2] if model.hub_id else model.ref.place.name
     return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "model"
 
 

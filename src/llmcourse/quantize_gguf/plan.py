@@ -45,11 +45,8 @@ def questions(config: Config, facts: Facts) -> dict[str, Any] | None:
         "pre_tokenizer": config.pre_tokenizer,
         "converter": config.converter,
         "split": config.split_bytes,
-        "texts": {
-            wish.text: _sha(facts, wish.text)
-            for wish in (config.imatrix, config.quality)
-            if wish and wish.text
-        },
+        "texts": _texts(config, facts),
+        "imatrix": _sha(facts, config.imatrix.file) if config.imatrix and config.imatrix.file else None,
     }
 
 
@@ -67,11 +64,21 @@ def plan(config: Config, facts: Facts) -> Plan:
         _summary(config, facts, model, sizes),
         ("convert", *(["measure the imatrix"] if _makes_imatrix(config) else []), *types),
         tuple(checks),
-        _estimate(config, model, sizes),
+        _estimate(config, facts, model, sizes),
         _settings(config, facts, model),
         _labels(config, facts, model),
         pieces(config, facts, types),
     )
+
+
+def _texts(config: Config, facts: Facts) -> dict[str, dict[str, Any]]:
+    """What of which text is going to be read."""
+    found: dict[str, dict[str, Any]] = {}
+    for wish in (config.imatrix, config.quality):
+        if wish and wish.text:
+            wanted = max(wish.chunks * CONTEXT, found.get(wish.text, {}).get("wanted", 0))
+            found[wish.text] = {"sha256": _sha(facts, wish.text), "wanted": wanted}
+    return found
 
 
 def _local_checks(config: Config, facts: Facts) -> Iterator[Check]:
@@ -159,12 +166,22 @@ def _seconds(types: tuple[str, ...], model: ModelFacts, facts: Facts) -> float:
     )
 
 
-def _estimate(config: Config, model: ModelFacts, sizes: Mapping[str, int]) -> Estimate:
+def _windows(config: Config, facts: Facts) -> int:
+    """How many windows are measured: those that are asked for, if the text has so many."""
+    if config.quality is None:
+        return 0
+    answers: Mapping[str, Any] = {} if isinstance(facts.answers, LlmcourseError) else facts.answers
+    tokens = answers.get("tokens", {}).get(config.quality.text)
+    return config.quality.chunks if tokens is None else min(config.quality.chunks, tokens // CONTEXT)
+
+
+def _estimate(config: Config, facts: Facts, model: ModelFacts, sizes: Mapping[str, int]) -> Estimate:
     converted = 0 if model.is_adapter else model.weight_bytes + _HEAD_BYTES
-    vocabulary = int(model.config.get("vocab_size") or 0)
-    probabilities = base_bytes(vocabulary, config.quality.chunks, CONTEXT) if config.quality else 0
-    # Without keep_local at most two are here: one on its way to the Hub, one that is being made.
-    largest = sorted(sizes.values())[-2:]
+    stated = model.config.get("vocab_size")
+    vocabulary = stated if isinstance(stated, int) else 0
+    probabilities = base_bytes(vocabulary, _windows(config, facts), CONTEXT)
+    # Without keep_local at most four are here: two that wait for the Hub, two that are being made.
+    largest = sorted(sizes.values())[-4:]
     logits = CONTEXT * vocabulary * 4 * 3 if config.quality else 0
     return Estimate(
         download=model.missing_bytes,

@@ -43,7 +43,10 @@ def answer(job: Job, progress: Progress) -> dict[str, Any]:
 
 def _tokens(skeleton: Path, job: Job) -> dict[str, int]:
     """How many tokens the texts of the config have, by their name as it is written there."""
-    texts = {name: str(expanded(name).absolute()) for name in job.settings["texts"]}
+    texts = {
+        name: {"path": str(expanded(name).absolute()), "wanted": text["wanted"]}
+        for name, text in job.settings["texts"].items()
+    }
     if not texts:
         return {}
     with llama("tokens", job.scratch / "tokens") as counter:
@@ -71,7 +74,8 @@ def _source(config: Config, progress: Progress) -> Path:
 
 
 def _size(sizer: Child, name: str, skeleton: Path, config: Config) -> dict[str, Any]:
-    settings = quantize_settings(config, name, skeleton, name) | {"dry_run": True}
+    ready = expanded(config.imatrix.file).absolute() if config.imatrix and config.imatrix.file else None
+    settings = quantize_settings(config, name, skeleton, name, ready) | {"dry_run": True}
     for _ in sizer.run(settings, sizer.scratch):
         pass  # a dry run says nothing and makes nothing
     result = sizer.result()
@@ -79,6 +83,7 @@ def _size(sizer: Child, name: str, skeleton: Path, config: Config) -> dict[str, 
         "size": result["size_bytes"],
         "bits_per_weight": result["bits_per_weight"],
         "wants_imatrix": bool(result["requires_imatrix"]),
+        "without_weights": len(result["unweighted"]) + len(result["pinned"]),
     }
 
 

@@ -80,6 +80,22 @@ def _answer_checks(config: Config, answers: Mapping[str, Any]) -> Iterator[Check
             "Leave pre_tokenizer out to find one that fits.",
         )
     yield ok("converter", f"knows {answers['architecture']}")
+    yield from _matrix_checks(config, answers)
+
+
+def _matrix_checks(config: Config, answers: Mapping[str, Any]) -> Iterator[Check]:
+    """Whether a ready imatrix is of this model; tensors that it lacks are quantized without weights."""
+    if config.imatrix is None or config.imatrix.file is None:
+        return
+    lacking = max((found["without_weights"] for found in answers["types"].values()), default=0)
+    if lacking > answers["n_tensors"] // 3:
+        yield fail(
+            "imatrix",
+            f"{config.imatrix.file} lacks {lacking} of the model's tensors: it is of another model.",
+            "Give the imatrix of this model, or let it be measured on a text.",
+        )
+    elif lacking:
+        yield warn("imatrix", f"{config.imatrix.file} lacks {lacking} tensors, which get no weights.")
 
 
 def text_checks(config: Config, facts: Facts) -> Iterator[Check]:
@@ -118,4 +134,4 @@ def _length_check(key: str, text: str, chunks: int, tokens: int) -> Check:
         return warn(
             key, f"{text} has {windows} windows of {CONTEXT} tokens, fewer than the {chunks} asked for."
         )
-    return ok(key, f"{text}, {tokens:,} tokens")
+    return ok(key, f"{text}, {chunks} windows of {CONTEXT} tokens")

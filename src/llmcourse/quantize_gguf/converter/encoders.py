@@ -5,6 +5,7 @@ vector instructions and on every core; it differs in the payload of NaNs only, w
 """
 
 import logging
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -33,8 +34,8 @@ def use_fast_encoders(gguf: Any) -> None:
 
     try:
         lazy = gguf.LazyNumpyTensor
-        sample = lazy.from_eager(_SAMPLE)
-        for name in _DTYPES:
+        samples = [lazy.from_eager(array) for array in (_SAMPLE, _SAMPLE.reshape(4, 2).T)]
+        for name, sample in product(_DTYPES, samples):
             qtype = gguf.GGMLQuantizationType[name]
             results = [lazy.to_eager(encode(sample, qtype)) for encode in (plain, quantize)]
             if results[0].tobytes() != results[1].tobytes():
@@ -50,4 +51,5 @@ def _encode(array: np.ndarray[Any, Any], qtype: Any, plain: Any) -> Any:
     if torch.isnan(values.sum()):  # or infinities that cancel out: then it is slow without need
         return plain(array, qtype)
     encoded = values.to(_DTYPES[qtype.name])
-    return encoded.numpy() if qtype.name == "F16" else encoded.view(torch.uint8).numpy()
+    # A transposed tensor stays one, and only a contiguous one can be seen as bytes.
+    return encoded.numpy() if qtype.name == "F16" else encoded.contiguous().view(torch.uint8).numpy()

@@ -178,7 +178,7 @@ def first_match(
         job = {"vocabulary": str(vocabulary), "names": left, "texts": texts, "ids": ids}
         task.write_text(json.dumps(job), "utf-8")
         trial = subprocess.run(
-            [sys.executable, "-m", _TRIAL, str(task)],
+            [sys.executable, "-P", "-m", _TRIAL, str(task)],
             env=os.environ | {"GGML_NO_BACKTRACE": "1"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -150,7 +150,7 @@ def _download(version: str, place: Path) -> Path:
     temporary.mkdir(parents=True)
     package = ["--no-deps", "--no-binary", "llama-cpp-python", f"llama-cpp-python=={version}"]
     pip = subprocess.run(
-        [sys.executable, "-m", "pip", "download", "--quiet", *package, "--dest", str(place)],
+        [sys.executable, "-P", "-m", "pip", "download", "--quiet", *package, "--dest", str(place)],
         env=os.environ | {"TMPDIR": str(temporary), "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
         stdin=subprocess.DEVNULL,
         capture_output=True,

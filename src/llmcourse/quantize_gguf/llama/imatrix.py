@@ -28,6 +28,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -198,14 +199,18 @@ class Collector:
         """Take up what `save` kept of the same windows; returns how many are done."""
         if not path.is_file():
             return 0
-        with np.load(path) as arrays:
-            if str(arrays["key"]) != key:
-                return 0
-            for item in arrays.files:
-                kind, _, name = item.partition(" ")
-                if kind in ("sums", "counts"):
-                    (self._sums if kind == "sums" else self._counts)[name] = arrays[item]
-            return int(arrays["done"])
+        try:
+            with np.load(path) as file:
+                arrays = dict(file)
+        except (OSError, ValueError, EOFError, BadZipFile):
+            return 0  # a machine that died may have left a file without its end
+        if str(arrays["key"]) != key:
+            return 0
+        for item, array in arrays.items():
+            kind, _, name = item.partition(" ")
+            if kind in ("sums", "counts"):
+                (self._sums if kind == "sums" else self._counts)[name] = array
+        return int(arrays["done"])
 
     def imatrix(self, dataset: str, chunks: int, context: int) -> Imatrix:
         entries = {

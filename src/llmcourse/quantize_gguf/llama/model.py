@@ -16,6 +16,9 @@ from llmcourse.core.errors import LibraryError, PlanError
 from llmcourse.core.progress import Progress
 from llmcourse.quantize_gguf.llama.binding import failed, lib, log
 
+_CHARACTERS = 8  # of a token, mostly fewer
+_CUT_TOKENS = 256  # at the end of text that was cut, tokens may be others than in the whole
+
 Tokens = NDArray[np.int32]
 Logits = NDArray[np.float32]
 
@@ -44,6 +47,20 @@ class Model:
             raise LibraryError(f"llama.cpp could not tokenize {len(data):,} bytes of text.", "Use less text.")
         return tokens[:count].copy()
 
+    def first_tokens(self, text_file: Path, wanted: int) -> Tokens:
+        """Token ids of a text's beginning: at least `wanted` if it has so many; the rest is not read.
+
+        Raises:
+            PlanError: the file is no text.
+        """
+        characters = wanted * _CHARACTERS
+        while True:
+            text, is_all = _read_text(text_file, characters)
+            tokens = self.tokenize(text)
+            if is_all or len(tokens) > wanted + _CUT_TOKENS:
+                return tokens
+            characters *= 2
+
     def text(self, tokens: Sequence[int]) -> str:
         """The text of token ids, special ones left out."""
         return b"".join(map(self._piece, tokens)).decode("utf-8", "replace")
@@ -65,7 +82,7 @@ class Model:
         Raises:
             PlanError: the file is no text, or has fewer tokens than two windows.
         """
-        tokens = self.tokenize(read_text(text_file))
+        tokens = self.first_tokens(text_file, max(2, chunks) * context)
         if len(tokens) < 2 * context:
             raise PlanError(
                 f"{text_file.name} has {len(tokens):,} tokens of this model, and {2 * context:,} are needed.",
@@ -90,17 +107,16 @@ class Model:
         lib.llama_model_free(self.handle)
 
 
-def read_text(path: Path) -> str:
-    """A text file as llama.cpp's tools read it.
-
-    Raises:
-        PlanError: it is not UTF-8.
-    """
+def _read_text(path: Path, characters: int) -> tuple[str, bool]:
+    """The beginning of a text file, and whether that is all of it."""
     try:
-        # llama.cpp's tools drop the newline that editors put at the end.
-        return path.read_text(encoding="utf-8").removesuffix("\n")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(characters)
+            is_all = not file.read(1)
     except UnicodeDecodeError as error:
         raise PlanError(f"{path} is not UTF-8 text ({error.reason}).", "Give a text file.") from None
+    # llama.cpp's tools drop the newline that editors put at the end.
+    return text.removesuffix("\n") if is_all else text, is_all
 
 
 class Context:

@@ -81,6 +81,15 @@ def _file(folder: Path, window: Tokens, kind: str) -> Path:
     return folder / f"{hashlib.sha256(window.tobytes()).hexdigest()[:32]}.{kind}.npy"
 
 
+def _is_whole(path: Path) -> bool:
+    """Whether the array is there; a machine that died may have left a file without its end."""
+    try:
+        np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return False
+    return True
+
+
 class _Base:
     """The unquantized model's log-probabilities, window by window."""
 
@@ -89,7 +98,7 @@ class _Base:
         folder.mkdir(parents=True, exist_ok=True)
 
     def has(self, window: Tokens) -> bool:
-        return _file(self.folder, window, "nll").exists()
+        return all(_is_whole(_file(self.folder, window, kind)) for kind in ("nll", "rows"))
 
     def score(self, window: Tokens, logits: Any, threads: int) -> None:
         rows, nll = pack(logits, _following(window), threads)
@@ -110,7 +119,7 @@ class _Comparison:
         folder.mkdir(parents=True, exist_ok=True)
 
     def has(self, window: Tokens) -> bool:
-        return _file(self.folder, window, "scores").exists()
+        return _is_whole(_file(self.folder, window, "scores"))
 
     def score(self, window: Tokens, logits: Any, threads: int) -> None:
         path = _file(self.base, window, "rows")

@@ -1,10 +1,10 @@
-"""How many tokens of a model texts have; the file needs nothing but a vocabulary.
+"""Whether texts have as many tokens of a model as are wanted; the file needs nothing but a vocabulary.
 
 Settings:
     source: path of the GGUF file.
-    texts: {name: path}.
+    texts: {name: {path, wanted}}.
 
-`result.json`: {name: number of tokens}.
+`result.json`: {name: number of tokens}, which may stop counting behind those that are wanted.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from llmcourse.core.artifact import OutputFile
 from llmcourse.core.isolated import Job
 from llmcourse.core.progress import Progress
 from llmcourse.core.workspace import write_json
-from llmcourse.quantize_gguf.llama.model import Model, read_text
+from llmcourse.quantize_gguf.llama.model import Model
 
 
 def run(job: Job, progress: Progress) -> Iterator[OutputFile]:
@@ -24,7 +24,10 @@ def run(job: Job, progress: Progress) -> Iterator[OutputFile]:
         PlanError: a file is no text.
     """
     model = Model(Path(job.settings["source"]), vocab_only=True)
-    texts = {name: read_text(Path(path)) for name, path in job.settings["texts"].items()}
-    write_json(job.scratch / "result.json", {name: len(model.tokenize(text)) for name, text in texts.items()})
+    counts = {
+        name: len(model.first_tokens(Path(text["path"]), text["wanted"]))
+        for name, text in job.settings["texts"].items()
+    }
+    write_json(job.scratch / "result.json", counts)
     model.close()
     yield from ()
