@@ -16,7 +16,7 @@ from llmcourse.core.isolated import Job, Worker
 from llmcourse.core.model import ModelFacts
 from llmcourse.core.plan import Facts
 from llmcourse.core.planning import Planning
-from llmcourse.core.progress import Progress
+from llmcourse.core.progress import WAITING, Advanced, Progress, Started
 from llmcourse.core.uploads import Uploads
 from llmcourse.core.workspace import Workspace, save_artifact, write_text
 
@@ -137,7 +137,8 @@ class Making:
     def _follow(self, job: Job, workspace: Workspace, uploads: Uploads | None) -> None:
         """Record each file as it is finished, and publish it meanwhile where it is of use by itself."""
         for message in self.worker.run(job):
-            if uploads and uploads.has_failed and any(map(self._is_released, workspace.done)):
+            waits = isinstance(message, Started | Advanced) and message.step.startswith(WAITING)
+            if waits and uploads and uploads.has_failed:
                 raise PublishError(
                     "What cannot be published now would fill the disk, since it is to be deleted only then.",
                     "Run the same command again when the Hub can be reached; it goes on from here.",

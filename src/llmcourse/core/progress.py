@@ -54,6 +54,10 @@ def event_from_json(data: dict[str, Any]) -> Event:
     return _KINDS[data["event"]](**fields)
 
 
+# Steps whose name begins so tell that the adapter goes on only when what it made has been published.
+WAITING = "wait until uploads make room"
+
+
 class Step:
     """Handle for one running step."""
 

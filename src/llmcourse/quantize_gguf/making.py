@@ -13,7 +13,7 @@ from llmcourse.core.errors import LibraryError, LlmcourseError, PlanError
 from llmcourse.core.isolated import Job
 from llmcourse.core.machine import usable_cpus
 from llmcourse.core.model import expanded
-from llmcourse.core.progress import Advanced, Event, Finished, Progress, Started
+from llmcourse.core.progress import WAITING, Advanced, Event, Finished, Progress, Started
 from llmcourse.core.rates import record_rates
 from llmcourse.core.workspace import write_json
 from llmcourse.quantize_gguf.children import Child, forward, llama
@@ -176,7 +176,7 @@ class Making:
         """Without keep_local a type waits here until what was made before it is on the Hub, and gone."""
         if self.config.keep_local or len(self._unpublished()) < _LANES:
             return
-        step = f"wait until uploads make room for {name}"
+        step = f"{WAITING} for {name}"
         yield Started(step)
         while len(self._unpublished()) >= _LANES:
             time.sleep(_ROOM_S)
