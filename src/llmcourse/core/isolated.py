@@ -93,6 +93,11 @@ class Worker:
         )
         os.close(write_end)
 
+    def renice(self, niceness: int) -> None:
+        """Let other processes go first; for a child that has just been started, whose threads inherit it."""
+        if niceness:
+            os.setpriority(os.PRIO_PROCESS, self._process.pid, niceness)
+
     def run(self, job: Job) -> Iterator[Event | OutputFile]:
         """Send a job and yield what comes back; after its end another one may be sent.
 

@@ -28,6 +28,7 @@ class Child:
     """One process, for one step after another; `folder` is made and holds its scratch and its log.
 
     With `shares_log` it writes into the log of this process, and may move from folder to folder.
+    `niceness` is that of the process: among those that want the processors, lower ones get more of them.
     """
 
     module: str
@@ -35,6 +36,7 @@ class Child:
     environment: Mapping[str, str]
     shares_log: bool = False
     loading: str | None = None
+    niceness: int = 0
     _log: IO[bytes] = field(init=False)
     _worker: Worker = field(init=False)
 
@@ -43,6 +45,7 @@ class Child:
         place = os.devnull if self.shares_log else self.folder / "log.txt"
         self._log = Path(place).open("wb")  # noqa: SIM115  (open as long as the process)
         self._worker = Worker(self.module, self._log, self.shares_log, self.loading, self.environment)
+        self._worker.renice(self.niceness)
 
     def move(self, folder: Path) -> None:
         """Work in another folder from the next job on."""
@@ -84,9 +87,9 @@ class Child:
         self.stop()
 
 
-def llama(step: str, folder: Path) -> Child:
+def llama(step: str, folder: Path, niceness: int = 0) -> Child:
     """A process for `step` of llmcourse.quantize_gguf.llama."""
-    return Child(f"{_LLAMA}.{step}", folder, _LLAMA_ENVIRONMENT)
+    return Child(f"{_LLAMA}.{step}", folder, _LLAMA_ENVIRONMENT, niceness=niceness)
 
 
 def converter(source: Path, folder: Path, trust_remote_code: bool) -> Child:

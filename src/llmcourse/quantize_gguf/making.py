@@ -26,6 +26,7 @@ from llmcourse.quantize_gguf.types import type_facts
 _LANES = 2
 _CONVERTED_RECORD = "converted.json"
 _TELLING_PARAMETERS = 50_000_000  # the time of smaller models is that of starting processes
+_NICENESS = (0, 5, 10)  # of the first type, the second, and those behind
 _PROMPT = "The meaning of life is"
 _SAMPLE_TOKENS = 12
 _ROOM_S = 0.5
@@ -125,7 +126,11 @@ class Making:
         """
         if self.measuring and self.missing and not self.config.keep_local:
             forward(self.measuring.base(), self.progress)
-        works = {name: partial(self._make, name) for name in self.missing}
+        works = {
+            # The first is on its way to the Hub the sooner, the less the one beside it takes from it.
+            name: partial(self._make, name, _NICENESS[min(place, len(_NICENESS) - 1)])
+            for place, name in enumerate(self.missing)
+        }
         failures: dict[str, LlmcourseError] = {}
         for name, message in side_by_side(works, _LANES):
             if isinstance(message, LlmcourseError):
@@ -138,7 +143,7 @@ class Making:
         if failures:
             raise _failure(failures, len(works))
 
-    def _make(self, name: str) -> Iterator[Event | OutputFile]:
+    def _make(self, name: str, niceness: int) -> Iterator[Event | OutputFile]:
         """Quantize to one type, try the result, and only then give it its place."""
         yield from self._wait_for_room(name)
         place = self.job.scratch / name
@@ -148,7 +153,7 @@ class Making:
         files: list[OutputFile] = []
         file_name = self.job.settings["file_name"].format(type=name)
         settings = quantize_settings(self.config, name, self.source, file_name, self._imatrix())
-        with llama("quantize", place) as child:
+        with llama("quantize", place, niceness) as child:
             for message in child.run(settings, made):
                 if isinstance(message, OutputFile):
                     files.append(message)
