@@ -8,7 +8,7 @@ UV := $(if $(PIP_FIND_LINKS),UV_FIND_LINKS="$(PIP_FIND_LINKS)",) UV_COMPILE_BYTE
 LLAMA_CPP := CMAKE_ARGS="-DLLAVA_BUILD=OFF '-DCMAKE_PROJECT_llama.cpp_INCLUDE=$(CURDIR)/llama-cpp.cmake'"
 INSTALL := $(LLAMA_CPP) $(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt
 
-.PHONY: demo test models slow lint fix bench constraints clean
+.PHONY: demo test models slow test-gpu lint fix bench constraints clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m llmcourse.testing.demo
@@ -24,6 +24,16 @@ models: $(VENV)/.dev
 slow: $(VENV)/.dev
 	LLAMA_CPP_TOOLS="$$($(BIN)/python bench/llama_tools.py $(VENV)/llama.cpp)" $(BIN)/pytest -n auto -m "slow or gpu" $(ARGS)
 
+# For a machine with CUDA, whose own Python has torch, nvcc and ninja.  With WHEELS=DIR, a folder with the wheels
+# of what is missing there, no network is used.
+GPU := .venv-gpu
+OFFLINE := $(if $(WHEELS),PIP_NO_INDEX=1 PIP_FIND_LINKS="$(abspath $(WHEELS))" LLMCOURSE_WHEELS="$(abspath $(WHEELS))",)
+test-gpu:
+	$(PYTHON) -m venv --system-site-packages $(GPU)
+	$(OFFLINE) $(GPU)/bin/python -m pip install --quiet --editable '.[merge,gptq,exl2]' pytest pytest-timeout
+	$(OFFLINE) LLMCOURSE_TORCH="$$($(GPU)/bin/python -c 'import os, torch; print(os.path.dirname(os.path.dirname(torch.__file__)))')" \
+	  $(GPU)/bin/python -m pytest -m gpu -s tests/gpu
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
@@ -38,18 +48,19 @@ bench: $(VENV)/.dev
 	$(BIN)/python bench/startup.py
 	$(BIN)/python bench/merge.py $(ARGS)
 	$(BIN)/python bench/gguf.py
+	$(BIN)/python bench/gptq.py
 
 # The versions that were tested, from what is installed now; no index, no local builds.
 constraints: $(VENV)/.dev
-	$(UV) pip freeze --python $(BIN)/python --exclude-editable | sed 's/+cpu$$//' | grep -vE '^(uv|pip)==' > constraints.txt
+	$(UV) pip freeze --python $(BIN)/python --exclude-editable | sed 's/+cpu$$//' | grep -vE '^pip==' > constraints.txt
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .lint-imports.log demo-out
+	rm -rf $(VENV) $(GPU) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .lint-imports.log demo-out
 
 $(BIN)/uv:
 	@echo "setting up $(VENV) …"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet uv
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt uv
 
 $(VENV)/.demo: $(BIN)/uv pyproject.toml constraints.txt
 	@echo "installing llmcourse[merge,gguf], building llama.cpp for it (minutes, once) …"

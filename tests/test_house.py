@@ -17,16 +17,37 @@ if TYPE_CHECKING:
     import llmcourse.merge.card
     import llmcourse.merge.plan
     import llmcourse.merge.run
+    import llmcourse.quantize_exl2.card
+    import llmcourse.quantize_exl2.plan
+    import llmcourse.quantize_exl2.run
     import llmcourse.quantize_gguf.card
     import llmcourse.quantize_gguf.plan
     import llmcourse.quantize_gguf.run
+    import llmcourse.quantize_gptq.card
+    import llmcourse.quantize_gptq.plan
+    import llmcourse.quantize_gptq.run
     from llmcourse.core.isolated import Answerer, Runner
     from llmcourse.core.making import CardModule
     from llmcourse.core.planning import PlanModule
 
-    runners: list[Runner] = [llmcourse.merge.run.run, llmcourse.quantize_gguf.run.run]
-    planners: list[PlanModule] = [llmcourse.merge.plan, llmcourse.quantize_gguf.plan]
-    writers: list[CardModule] = [llmcourse.merge.card, llmcourse.quantize_gguf.card]
+    runners: list[Runner] = [
+        llmcourse.merge.run.run,
+        llmcourse.quantize_gguf.run.run,
+        llmcourse.quantize_gptq.run.run,
+        llmcourse.quantize_exl2.run.run,
+    ]
+    planners: list[PlanModule] = [
+        llmcourse.merge.plan,
+        llmcourse.quantize_gguf.plan,
+        llmcourse.quantize_gptq.plan,
+        llmcourse.quantize_exl2.plan,
+    ]
+    writers: list[CardModule] = [
+        llmcourse.merge.card,
+        llmcourse.quantize_gguf.card,
+        llmcourse.quantize_gptq.card,
+        llmcourse.quantize_exl2.card,
+    ]
     answerer: Answerer = llmcourse.quantize_gguf.run.answer
 
 ROOT = Path(__file__).parent.parent

@@ -37,6 +37,22 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "llmcourse merge m.yaml -q | llmcourse quantize-gguf g.yaml model=- -q",
         ),
     ),
+    "quantize-gptq": (
+        "Quantize a model to GPTQ or AWQ with gptqmodel, on the CPU too, reloaded and measured.",
+        (
+            "llmcourse quantize-gptq configs/quantize-gptq/usual.yaml model=org/name --push me/name-GPTQ",
+            "llmcourse quantize-gptq configs/quantize-gptq/quality.yaml bits=3 --dry-run",
+            "llmcourse merge m.yaml -q | llmcourse quantize-gptq g.yaml model=- -q",
+        ),
+    ),
+    "quantize-exl2": (
+        "Quantize a model to EXL2 with exllamav2 on a GPU: one measurement, then a result for each size.",
+        (
+            "llmcourse quantize-exl2 configs/quantize-exl2/usual.yaml model=org/name --push me/name-exl2",
+            "llmcourse quantize-exl2 configs/quantize-exl2/usual.yaml bits_per_weight=4.25 --dry-run",
+            "llmcourse quantize-exl2 configs/quantize-exl2/more-sizes.yaml measurement=measurement.json",
+        ),
+    ),
 }
 
 app = typer.Typer(

@@ -12,8 +12,8 @@ import pytest
 
 from llmcourse.core.errors import LibraryError, PlanError
 from llmcourse.core.progress import Advanced
-from llmcourse.quantize_gguf.llama.divergence import compare, pack
-from llmcourse.quantize_gguf.llama.sizes import base_bytes, row_entries, scored_tokens
+from llmcourse.quality.divergence import compare, pack
+from llmcourse.quality.sizes import base_bytes, row_entries, scored_tokens
 from tests.quantize_gguf.conftest import Done, Llama
 
 CONTEXT = 256
@@ -225,7 +225,7 @@ FIGURES = {
 
 def printed(command: list[Any], patterns: dict[str, str]) -> dict[str, str]:
     """What the tool prints; its log runs in a thread of its own and loses the last lines at times."""
-    for _ in range(8):
+    for _ in range(30):
         done = subprocess.run([*map(str, command)], check=True, capture_output=True, text=True)
         found = {name: re.search(pattern, done.stdout + done.stderr) for name, pattern in patterns.items()}
         if all(found.values()):

@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,8 @@ class Artifact:
     # sha256 of the card and the texts beside it as llmcourse wrote them: one that differs was edited.
     written: dict[str, str] = field(default_factory=dict)
     hub: HubLocation | None = None
+    # Pieces that are published to a place of their own; their folder is the root of it.
+    places: dict[str, HubLocation] = field(default_factory=dict)
     cached: bool = False
 
     @property
@@ -82,10 +84,27 @@ class Artifact:
 
     @property
     def reference(self) -> str:
-        """What the next command in a pipe reads: a Hub reference when pushed, else the folder."""
-        if self.hub:
-            return f"hf://{self.hub.repo}@{self.hub.commit}"
+        """What the next command in a pipe reads: a Hub reference when pushed, else the folder.
+
+        Where all that is of use lies in one place of its own, that place.
+        """
+        location = next(iter(self.places.values())) if len(self.places) == 1 else self.hub
+        if self.hub and location:
+            return f"hf://{location.repo}@{location.commit}"
         return self.path
+
+    def part(self, piece: str) -> "Artifact":
+        """The artifact of a piece with a place of its own, as the root of that place holds it.
+
+        It says nothing of times and of other pieces, so that the same piece has the same manifest.
+        """
+        folder = f"{piece}/"
+        own = [file for file in self.files if file.path.startswith(folder)]
+        files = tuple(
+            replace(file, path=file.path.removeprefix(folder), piece="", files_in_piece=1)
+            for file in sorted(own, key=lambda file: file.path)
+        )
+        return replace(self, files=files, timings_s={}, written={}, hub=None, places={})
 
     def as_json(self) -> dict[str, Any]:
         data = asdict(self)
@@ -98,6 +117,7 @@ class Artifact:
         known = {key: value for key, value in data.items() if key in cls.__dataclass_fields__}
         known["files"] = tuple(OutputFile(**file) for file in data["files"])
         known["hub"] = HubLocation(**data["hub"]) if data.get("hub") else None
+        known["places"] = {piece: HubLocation(**place) for piece, place in data.get("places", {}).items()}
         return cls(**known)
 
 

@@ -90,8 +90,8 @@ def memory_check(estimate: Estimate, machine: Machine) -> Check:
 
 def gpu_memory_check(estimate: Estimate, machine: Machine) -> Check:
     what = f"{human_bytes(estimate.vram)} needed, {human_bytes(machine.vram_bytes)} free"
-    if machine.gpus and estimate.vram > machine.vram_bytes:
-        return fail("GPU memory", f"{what}.", "Free memory of the GPU, or use the CPU.")
+    if estimate.vram > machine.vram_bytes:
+        return fail("GPU memory", f"{what}.", "Free memory of the GPU, or use a machine with a larger one.")
     return ok("GPU memory", what)
 
 

@@ -33,6 +33,13 @@ class HubTarget(Strict):
     revision: str = Field("main", description="Branch to publish to; it is created if it is not there.")
 
 
+class CardWishes(Strict):
+    """What the model card says beside what is known from the model itself."""
+
+    license: str | None = Field(None, description="Licence id; by default the model's.")
+    tags: list[str] = Field(default_factory=list, description="More tags.")
+
+
 class CommandConfig(Strict):
     """What the YAML of every command may say beside its own keys."""
 
@@ -49,6 +56,17 @@ class CommandConfig(Strict):
     def files(self) -> dict[str, Path]:
         """Single files of this machine that the config names beside the models, by the name as written."""
         return {}
+
+    def datasets(self) -> tuple[str, ...]:
+        """Data sets of the Hub that the config names, as written."""
+        return ()
+
+    def target_of(self, piece: str, whole: HubTarget) -> HubTarget:
+        """Where a piece of the result is published; by default where `whole`, all of it, is.
+
+        A piece with a place of its own lies in the folder of its name, which becomes the root of that place.
+        """
+        return whole
 
     def releases(self, path: str) -> bool:
         """Whether this file of the result is deleted here once it was published and verified."""

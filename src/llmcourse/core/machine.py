@@ -1,6 +1,7 @@
 """What this computer has, as a value that planners receive, so that plans can be tested without it."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -89,3 +90,30 @@ def _gpus() -> tuple[Gpu, ...]:
         return ()
     rows = [line.rsplit(",", 1) for line in answer.splitlines() if "," in line]
     return tuple(Gpu(name.strip(), int(free) * 2**20) for name, free in rows if free.strip().isdigit())
+
+
+@dataclass(frozen=True)
+class CudaCompiler:
+    """nvcc: the folder of its toolkit, and its version as 13.0."""
+
+    folder: Path
+    version: str
+
+
+def cuda_compiler() -> CudaCompiler | None:
+    """The CUDA compiler that torch's extensions can be built with: nvcc and the headers beside it."""
+    found = shutil.which("nvcc")
+    homes = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH")]
+    homes += [str(Path(found).resolve().parent.parent)] if found else []
+    for home in (Path(home) for home in (*homes, "/usr/local/cuda") if home):
+        program = home / "bin" / "nvcc"
+        if not (home / "include" / "cuda_runtime.h").is_file() or not program.is_file():
+            continue  # a launcher of that name in another folder is of no use to a compiler
+        try:
+            answer = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10).stdout
+        except (subprocess.SubprocessError, OSError):
+            continue
+        version = re.search(r"release (\d+\.\d+)", answer)
+        if version:
+            return CudaCompiler(home, version[1])
+    return None

@@ -8,7 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from llmcourse.core.artifact import MANIFEST_NAME, Artifact, OutputFile, sha256_of, whole_pieces
+from llmcourse.core.artifact import (
+    MANIFEST_NAME,
+    Artifact,
+    HubLocation,
+    OutputFile,
+    sha256_of,
+    whole_pieces,
+)
 from llmcourse.core.card import Card, render
 from llmcourse.core.console import Console, human_bytes
 from llmcourse.core.errors import LibraryError, LlmcourseError, PublishError
@@ -161,6 +168,10 @@ class Making:
 
     def _publish_piece(self, workspace: Workspace, piece: str, files: Sequence[OutputFile]) -> None:
         """One commit with this piece and a manifest of all that is there, by which a killed push goes on."""
+        if self.planning.places([piece]):
+            artifact = self._write_card(self._artifact_of(files), workspace.files)
+            self._push_part(artifact, workspace.files, piece)
+            return
         target = self.planning.target
         assert not isinstance(target, LlmcourseError), "the plan refuses such a target"
         # Without times, so that the manifest of the same files is the same, and no new commit.
@@ -170,6 +181,20 @@ class Making:
         sent = replace(partial, files=(*own, OutputFile.of(workspace.files, MANIFEST_NAME)))
         name = piece.partition(":")[0]
         self.planning.hub.push(workspace.files, sent, target, self.progress, name)
+
+    def _push_part(self, artifact: Artifact, folder: Path, piece: str) -> HubLocation:
+        """Publish a piece to its own place, whose root then holds what is in the folder of its name."""
+        wish = self.planning.places([piece])[piece]
+        # The plan looked at the places of its own pieces; this may be one of an earlier run.
+        check = self.planning.push_check(wish, artifact.fingerprint)
+        if check.status == "fail":
+            raise check.error()
+        part = artifact.part(piece)
+        save_artifact(folder / piece, part)
+        sent = replace(part, files=(*part.files, OutputFile.of(folder / piece, MANIFEST_NAME)))
+        target = self.planning.target_at(wish)
+        location: HubLocation = self.planning.hub.push(folder / piece, sent, target, self.progress)
+        return location
 
     def _card_texts(self, artifact: Artifact) -> dict[str, str]:
         """The card, and the texts that belong beside it, by file name."""
@@ -202,10 +227,14 @@ class Making:
     def _pushed(self, artifact: Artifact) -> Artifact:
         assert not isinstance(self.planning.target, LlmcourseError), "the plan refuses such a target"
         begin = time.monotonic()
+        own = self.planning.places(sorted(artifact.pieces))
+        places = {piece: self._push_part(artifact, self.planning.output, piece) for piece in own}
+        artifact = replace(artifact, places=places)
         unpublished = replace(artifact, hub=None, timings_s=_without_push(artifact.timings_s))
         save_artifact(self.planning.output, unpublished)
-        files = (*artifact.files, OutputFile.of(self.planning.output, MANIFEST_NAME))
-        sent = replace(unpublished, files=files)
+        files = [file for file in artifact.files if file.path.partition("/")[0] not in places]
+        files.append(OutputFile.of(self.planning.output, MANIFEST_NAME))
+        sent = replace(unpublished, files=tuple(files))
         location = self.planning.hub.push(self.planning.output, sent, self.planning.target, self.progress)
         seconds = round(time.monotonic() - begin, 3)
         kept = tuple(map(self._released, artifact.files))

@@ -52,13 +52,27 @@ class FileFacts:
 
 
 @dataclass(frozen=True)
+class DatasetFacts:
+    """A data set of the Hub: its id, the commit it is read at, its configs and the splits of each.
+
+    A config has no splits here where neither the card nor the names of files tell them.  `default` is the
+    config that the card marks, None where it marks none.
+    """
+
+    id: str
+    revision: str
+    configs: Mapping[str, tuple[str, ...]]
+    default: str | None = None
+
+
+@dataclass(frozen=True)
 class Facts:
     """All a planner may know: the machine, and each model's metadata or why it cannot be read.
 
     Planners are pure functions of a config and these facts, so they are tested without a GPU, a
-    network or a library.  Models and files are keyed as the config writes them.  `answers` are what the
-    libraries said to the planner's `questions`: empty where there were none or no library, an error where
-    they refused.  `rates` are what this machine took before for the same work (core.rates).
+    network or a library.  Models, files and data sets are keyed as the config writes them.  `answers` are
+    what the libraries said to the planner's `questions`: empty where there were none or no library, an
+    error where they refused.  `rates` are what this machine took before for the same work (core.rates).
     `publisher` is the user or organization it is published by, empty where the repository names none, and
     None where nothing is published.
     """
@@ -69,6 +83,8 @@ class Facts:
     answers: Mapping[str, Any] | LlmcourseError = field(default_factory=dict)
     rates: Mapping[str, float] = field(default_factory=dict)
     publisher: str | None = None
+    datasets: Mapping[str, DatasetFacts | LlmcourseError] = field(default_factory=dict)
+    present: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

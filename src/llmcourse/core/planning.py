@@ -3,9 +3,9 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -19,7 +19,7 @@ from llmcourse.core.errors import LlmcourseError, PlanError
 from llmcourse.core.isolated import Job
 from llmcourse.core.machine import this_machine
 from llmcourse.core.model import ModelFacts, ModelRef, expanded, read_local
-from llmcourse.core.plan import Check, Facts, FileFacts, Plan
+from llmcourse.core.plan import Check, DatasetFacts, Facts, FileFacts, Plan
 from llmcourse.core.rates import read_rates
 from llmcourse.core.workspace import Workspace, write_json
 
@@ -52,6 +52,7 @@ class PlanModule(Protocol):
 
     It may also offer `questions(config, facts) -> dict | None`: what only the libraries can tell and the
     plan must know, None where there is nothing to ask.  `answer` of run.py gets them as the job's settings.
+    And `present() -> dict`: which of the command's own means are on this machine (Facts.present).
     """
 
     LIBRARIES: tuple[str, ...]
@@ -74,6 +75,7 @@ class Planning:
     config: CommandConfig
     planner: PlanModule
     ask: Ask
+    _targets: dict[HubTarget, "Target | LlmcourseError"] = field(default_factory=dict)
 
     @cached_property
     def output(self) -> Path:
@@ -103,8 +105,13 @@ class Planning:
         with ThreadPoolExecutor(8) as pool:
             found = dict(zip(models, pool.map(self._read, models.values()), strict=True))
         files = {name: _read_file(path) for name, path in self.config.files().items()}
+        datasets = {name: self._read_dataset(name) for name in self.config.datasets()}
         publisher = self.push_wish.repo.rpartition("/")[0] if self.push_wish else None
-        facts = Facts(this_machine(), found, files, rates=read_rates(self.name), publisher=publisher)
+        facts = Facts(
+            this_machine(), found, files, rates=read_rates(self.name), publisher=publisher, datasets=datasets
+        )
+        present = getattr(self.planner, "present", dict)
+        facts = replace(facts, present=present())
         return replace(facts, answers=self._answers(facts))
 
     def _answers(self, facts: Facts) -> Mapping[str, Any] | LlmcourseError:
@@ -146,6 +153,12 @@ class Planning:
         except LlmcourseError as error:
             return error
 
+    def _read_dataset(self, name: str) -> DatasetFacts | LlmcourseError:
+        try:
+            return cast(DatasetFacts, self.hub.read_dataset(name))
+        except LlmcourseError as error:
+            return error
+
     @cached_property
     def hub(self) -> "ModuleType":
         """The Hub's client, imported only by runs that need it (0.4 s)."""
@@ -167,8 +180,7 @@ class Planning:
         yield checks.output_check(self.output, fingerprint, self.request.force, folders)
         yield from self._resource_checks(plan, Workspace(self.output, fingerprint))
         if self.push_wish:
-            inputs = [model.hub_id for model in models]
-            yield checks.push_check(self.target, fingerprint, self.request.force, inputs)
+            yield from self._push_checks(plan, fingerprint)
 
     def _resource_checks(self, plan: Plan, workspace: Workspace) -> Iterator[Check]:
         """Disk and memory for what is still to be made."""
@@ -184,16 +196,45 @@ class Planning:
         cache = self.hub.cache_folder() if left.download else None
         yield checks.disk_check(left, self.output, cache)
         yield checks.memory_check(left, self.facts.machine)
-        if left.vram:
+        if left.vram and self.facts.machine.gpus:
             yield checks.gpu_memory_check(left, self.facts.machine)
 
-    @cached_property
+    def _push_checks(self, plan: Plan, fingerprint: str) -> Iterator[Check]:
+        """One for each place; what is wrong with the token or the network is told once."""
+        assert self.push_wish is not None
+        yield self.push_check(self.push_wish, fingerprint)
+        if isinstance(self.target, LlmcourseError):
+            return
+        places = self.places(plan.pieces)
+        with ThreadPoolExecutor(4) as pool:
+            yield from pool.map(lambda wish: self.push_check(wish, fingerprint), places.values())
+
+    def push_check(self, wish: HubTarget, fingerprint: str) -> Check:
+        """Whether the result, or a piece of it, may be published there."""
+        models = [model for model in self.facts.models.values() if isinstance(model, ModelFacts)]
+        inputs = [model.hub_id for model in models]
+        return checks.push_check(self.target_at(wish), fingerprint, self.request.force, inputs)
+
+    def places(self, pieces: Iterable[str]) -> dict[str, HubTarget]:
+        """Those of the pieces that are published to a place of their own, and where."""
+        if self.push_wish is None:
+            return {}
+        wishes = {piece: self.config.target_of(piece, self.push_wish) for piece in pieces}
+        return {piece: wish for piece, wish in wishes.items() if wish != self.push_wish}
+
+    @property
     def target(self) -> "Target | LlmcourseError":
         assert self.push_wish is not None
-        try:
-            return cast("Target", self.hub.read_target(self.push_wish))
-        except LlmcourseError as error:
-            return error
+        return self.target_at(self.push_wish)
+
+    def target_at(self, wish: HubTarget) -> "Target | LlmcourseError":
+        """What is at that place, as it was when it was first asked for."""
+        if wish not in self._targets:
+            try:
+                self._targets[wish] = cast("Target", self.hub.read_target(wish))
+            except LlmcourseError as error:
+                self._targets[wish] = error
+        return self._targets[wish]
 
     @property
     def repo(self) -> str | None:

@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -174,22 +174,35 @@ class Workspace:
         if artifact is None:
             return
         ours = {file.path for file in artifact.files} | {MANIFEST_NAME}
+        ours |= {f"{piece}/{MANIFEST_NAME}" for piece in artifact.pieces}
         is_same_result = artifact.fingerprint == self.fingerprint
-        for path in replaced.iterdir():
-            place = self.output / path.name
-            if is_same_result and is_text(path.name):
-                if artifact.written.get(path.name) != sha256_of(path):
+        for name, path in _entries(replaced, {Path(name).parent.as_posix() for name in ours}):
+            place = self.output / name
+            if is_same_result and is_text(name):
+                if artifact.written.get(name) != sha256_of(path):
                     path.replace(place)  # what a person changed is theirs
-            elif path.name not in ours:
+            elif name not in ours:
+                place.parent.mkdir(parents=True, exist_ok=True)
                 path.replace(place.with_name(f"{place.name}.kept") if place.exists() else place)
 
 
 def _share(source: Path, place: Path) -> None:
     place.unlink(missing_ok=True)
+    place.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, place)
     except OSError:  # a file system without hard links
         shutil.copy2(source, place)
+
+
+def _entries(folder: Path, opened: Collection[str], prefix: str = "") -> Iterator[tuple[str, Path]]:
+    """What is in a folder by its name from there, looking into those of its folders that are `opened`."""
+    for path in folder.iterdir():
+        name = prefix + path.name
+        if path.is_dir() and name in opened:
+            yield from _entries(path, opened, f"{name}/")
+        else:
+            yield name, path
 
 
 def is_text(name: str) -> bool:

@@ -7,13 +7,15 @@ from typing import Any, TypeGuard
 
 from llmcourse.core import licences
 from llmcourse.core.artifact import Artifact, OutputFile
+from llmcourse.core.calibration import provenance
 from llmcourse.core.card import Card, CardMetadata
 from llmcourse.core.console import human_bytes
 from llmcourse.core.model import ModelFacts, is_hub_id
+from llmcourse.core.model_checks import licence_of
 from llmcourse.core.plan import Facts, FileFacts
+from llmcourse.quality.wish import quality_key
 from llmcourse.quantize_gguf.config import Config
-from llmcourse.quantize_gguf.model_checks import licence_of
-from llmcourse.quantize_gguf.naming import IMATRIX_PIECE, PLOT_NAME, model_name, quality_key
+from llmcourse.quantize_gguf.naming import IMATRIX_PIECE, PLOT_NAME, model_name
 from llmcourse.quantize_gguf.types import type_facts
 
 # Beside the weights: compute buffers, and the cache of a context of a few thousand tokens.
@@ -65,7 +67,7 @@ def card(config: Config, facts: Facts, artifact: Artifact, repo: str | None) -> 
     model = facts.models[config.model]
     assert isinstance(model, ModelFacts), "the plan refuses models that cannot be read"
     rows = sorted(_rows(artifact.files), key=lambda row: row.size)
-    licence = licences.combine({model_name(model): licence_of(config, model)})
+    licence = licences.combine({model_name(model): licence_of(config.card, model)})
     values = {
         "title": repo.rpartition("/")[2] if repo else f"{model_name(model)}-GGUF",
         "model": _link(model),
@@ -137,11 +139,13 @@ def _imatrix(config: Config, facts: Facts, artifact: Artifact) -> dict[str, Any]
         return None
     source = wish.text or wish.file or ""
     file = facts.files.get(source)
+    data = wish.documents()
     made = next((file.about for file in artifact.files if file.piece == IMATRIX_PIECE), {})
     return {
         "name": source.rpartition("/")[2],
         "sha256": file.sha256[:12] if isinstance(file, FileFacts) else "",
-        "chunks": made.get("chunks", wish.chunks) if wish.text else None,
+        "chunks": None if wish.file else made.get("chunks", wish.chunks),
+        "dataset": provenance(data, facts) if data and data.dataset else None,
         "unused": sorted(made.get("never_chosen", {})),
         "pinned": _tensors(artifact, "pinned"),
         "unweighted": _tensors(artifact, "unweighted"),

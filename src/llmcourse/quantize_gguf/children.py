@@ -92,6 +92,11 @@ def llama(step: str, folder: Path, niceness: int = 0) -> Child:
     return Child(f"{_LLAMA}.{step}", folder, _LLAMA_ENVIRONMENT, niceness=niceness)
 
 
+def documents(folder: Path) -> Child:
+    """A process that reads calibration data row by row."""
+    return Child("llmcourse.quantize_gguf.documents", folder, {})
+
+
 def converter(source: Path, folder: Path, trust_remote_code: bool) -> Child:
     """A process with llama.cpp's converter of the folder `source`, which takes seconds to load."""
     environment = _LLAMA_ENVIRONMENT | converter_environment(source, trust_remote_code)

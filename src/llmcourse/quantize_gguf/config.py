@@ -1,13 +1,16 @@
 """What the YAML of quantize-gguf may say."""
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, ClassVar
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from llmcourse.core.config import CommandConfig, Strict
+from llmcourse.core.calibration import LINES, TABLE, Calibration, Source
+from llmcourse.core.config import CardWishes, CommandConfig
 from llmcourse.core.model import ModelRef, expanded
+from llmcourse.quality.sizes import CONTEXT
+from llmcourse.quality.wish import Quality
 from llmcourse.quantize_gguf.naming import IMATRIX_NAME
 from llmcourse.quantize_gguf.types import ALIASES
 
@@ -16,26 +19,25 @@ DEFAULT_TYPES = ("Q2_K", "Q3_K_M", "Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0")
 _UNITS = {"M": 10**6, "G": 10**9}
 
 
-class Calibration(Strict):
+class Imatrix(Source):
     """Text over which the activations are measured, or an imatrix that is ready."""
 
-    text: str | None = Field(None, description="A text file, best of many kinds and of the model's own uses.")
+    text: str | None = Field(
+        None,
+        description="A text file, best of many kinds and of the model's own uses; or .jsonl or .parquet, "
+        "with texts or conversations.",
+    )
     chunks: int = Field(100, ge=1, description="How many windows of 512 tokens of it are used.")
     file: str | None = Field(None, description="An imatrix of llama.cpp (.gguf or .dat) instead of a text.")
 
-
-class Quality(Strict):
-    """Held-out text on which every type is compared with the unquantized model."""
-
-    text: str = Field(description="A text file that is in no calibration.")
-    chunks: int = Field(50, ge=1, description="How many windows of 512 tokens of it are used.")
-
-
-class CardWishes(Strict):
-    """What the model card says beside what is known from the model itself."""
-
-    license: str | None = Field(None, description="Licence id; by default the model's.")
-    tags: list[str] = Field(default_factory=list, description="More tags.")
+    def documents(self) -> Calibration | None:
+        """What is read row by row: a data set, or a file of rows. None for plain text and a ready matrix."""
+        of_rows = self.text is not None and PurePath(self.text).suffix in (*LINES, *TABLE)
+        if self.dataset is None and not of_rows:
+            return None
+        part = self.model_dump(include=set(Source.model_fields))
+        text = None if self.dataset else [str(self.text)]
+        return Calibration(text=text, samples=self.chunks, length=CONTEXT, **part)
 
 
 class Config(CommandConfig):
@@ -45,8 +47,8 @@ class Config(CommandConfig):
     types: list[str] = Field(
         default=list(DEFAULT_TYPES), min_length=1, description="llama.cpp's names, in any letter case."
     )
-    imatrix: Calibration | None = Field(
-        None, description="Importance matrix: made from a text, or a ready file, or none."
+    imatrix: Imatrix | None = Field(
+        None, description="Importance matrix: made from a text or a data set, or a ready file, or none."
     )
     quality: Quality | None = Field(
         None, description="Measure each type against the unquantized model on this text."
@@ -80,9 +82,12 @@ class Config(CommandConfig):
 
     @field_validator("imatrix")
     @classmethod
-    def _one_source(cls, value: Calibration | None) -> Calibration | None:
-        if value is not None and (value.text is None) == (value.file is None):
-            raise ValueError("imatrix needs a text or a file | Write imatrix: {text: calibration.txt}.")
+    def _one_source(cls, value: Imatrix | None) -> Imatrix | None:
+        if value is not None and [value.text, value.dataset, value.file].count(None) != 2:
+            raise ValueError(
+                "imatrix needs a text or a file, or a dataset, and one of them alone "
+                "| Write imatrix: {text: calibration.txt}."
+            )
         return value
 
     @field_validator("types", mode="before")
@@ -130,3 +135,6 @@ class Config(CommandConfig):
         named = [self.imatrix.text, self.imatrix.file] if self.imatrix else []
         named += [self.quality.text] if self.quality else []
         return {name: expanded(name) for name in named if name}
+
+    def datasets(self) -> tuple[str, ...]:
+        return self.imatrix.datasets() if self.imatrix else ()

@@ -5,10 +5,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from llmcourse.core.artifact import OutputFile, whole_pieces
+from llmcourse.core.calibration import Calibration
 from llmcourse.core.errors import LibraryError, LlmcourseError, PlanError
 from llmcourse.core.isolated import Job
 from llmcourse.core.machine import usable_cpus
@@ -16,14 +17,16 @@ from llmcourse.core.model import expanded
 from llmcourse.core.progress import WAITING, Advanced, Event, Finished, Progress, Started
 from llmcourse.core.rates import record_rates
 from llmcourse.core.workspace import write_json
-from llmcourse.quantize_gguf.children import Child, forward, llama
+from llmcourse.quality.sizes import CONTEXT
+from llmcourse.quantize_gguf.children import Child, documents, forward, llama
 from llmcourse.quantize_gguf.config import Config
 from llmcourse.quantize_gguf.lanes import side_by_side
-from llmcourse.quantize_gguf.naming import CONTEXT, CONVERTED, IMATRIX_NAME, IMATRIX_PIECE
+from llmcourse.quantize_gguf.naming import CONVERTED, IMATRIX_NAME, IMATRIX_PIECE
 from llmcourse.quantize_gguf.quality import Measuring, Row
 from llmcourse.quantize_gguf.types import type_facts
 
 _LANES = 2
+_CHARACTERS_PER_TOKEN = 8  # mostly fewer
 _CONVERTED_RECORD = "converted.json"
 _TELLING_PARAMETERS = 50_000_000  # the time of smaller models is that of starting processes
 _NICENESS = (0, 5, 10)  # of the first type, the second, and those behind
@@ -104,11 +107,17 @@ class Making:
     def imatrix(self) -> Iterator[OutputFile]:
         """Measure the importance matrix, unless there is one or none is wanted."""
         wish = self.config.imatrix
-        if wish is None or wish.text is None or IMATRIX_NAME in self._files:
+        if wish is None or wish.file is not None or IMATRIX_NAME in self._files:
             return
+        data = wish.documents()
+        if data:
+            text, has_conversations = self._written(data)
+        else:
+            text, has_conversations = expanded(str(wish.text)), False
         settings = {
             "source": str(self.source),
-            "text": str(expanded(wish.text)),
+            "text": str(text),
+            "special_tokens": has_conversations,
             "chunks": wish.chunks,
             "context": CONTEXT,
             "threads": self._threads,
@@ -117,6 +126,23 @@ class Making:
         with llama("imatrix", self.job.scratch / "imatrix") as child:
             for file in forward(child.run(settings, self.job.files), self.progress):
                 yield self._finished(replace(file, piece=IMATRIX_PIECE, about=child.result()))
+
+    def _written(self, data: Calibration) -> tuple[Path, bool]:
+        """Rows of a data set or a file as one text, and whether special tokens of a template are in it."""
+        source = data.dataset or PurePath(str(data.text and data.text[0])).name
+        settings = {
+            "wish": data.model_dump(mode="json"),
+            "revision": self.job.settings["calibration"].get("revision"),
+            "characters": data.tokens * _CHARACTERS_PER_TOKEN,
+            "name": source.replace("/", "--"),
+            "trust_remote_code": self.config.trust_remote_code,
+        }
+        place = self.job.scratch / "documents"
+        with documents(place) as child:
+            inputs = {"model": self.job.inputs[self.config.model]}
+            if not (child.scratch / "result.json").is_file():
+                forward(child.run(settings, place, inputs), self.progress)
+            return place / str(settings["name"]), bool(child.result()["has_conversations"])
 
     def types(self) -> Iterator[OutputFile]:
         """Make every type that is missing; a failure of one does not stop the others.

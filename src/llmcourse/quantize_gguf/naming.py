@@ -10,7 +10,6 @@ from llmcourse.core.model import ModelFacts
 CONVERTED = "converted.gguf"  # in the scratch folder, shared by all types
 QUALITY_NAME, PLOT_NAME, IMATRIX_NAME = "quality.json", "quality.png", "imatrix.gguf"
 IMATRIX_PIECE = "imatrix"
-CONTEXT = 512  # tokens of a window of text, as llama.cpp's own tools have it
 
 
 def model_name(model: ModelFacts) -> str:
@@ -38,11 +37,6 @@ def metadata(model: ModelFacts, licence: str | None, quantized_by: str) -> dict[
         found["author"] = owner
         found["base_models"] = [{"name": name, "organization": owner, "repo_url": url}]
     return found
-
-
-def quality_key(text_sha256: str, chunks: int) -> str:
-    """Names the text and how much of it was read; figures of another key are not comparable."""
-    return f"{text_sha256[:12]}-{chunks}"
 
 
 def quality_piece(types: Iterable[str], text_sha256: str, chunks: int) -> str:

@@ -4,14 +4,16 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from llmcourse.core.calibration import provenance
 from llmcourse.core.console import human_bytes, human_count, human_seconds
 from llmcourse.core.errors import ConfigError, LlmcourseError
 from llmcourse.core.model import ModelFacts
+from llmcourse.core.model_checks import licence_of
 from llmcourse.core.plan import Check, Estimate, Facts, FileFacts, Plan, fail
-from llmcourse.quantize_gguf.config import Config
-from llmcourse.quantize_gguf.llama.sizes import base_bytes
-from llmcourse.quantize_gguf.model_checks import licence_of, model_checks
-from llmcourse.quantize_gguf.naming import CONTEXT, file_name, metadata, quality_piece
+from llmcourse.quality.sizes import CONTEXT, base_bytes
+from llmcourse.quantize_gguf.config import Config, Imatrix
+from llmcourse.quantize_gguf.model_checks import model_checks
+from llmcourse.quantize_gguf.naming import file_name, metadata, quality_piece
 from llmcourse.quantize_gguf.type_checks import name_checks, text_checks, type_checks
 from llmcourse.quantize_gguf.types import type_facts
 
@@ -74,7 +76,8 @@ def plan(config: Config, facts: Facts) -> Plan:
 def _texts(config: Config, facts: Facts) -> dict[str, dict[str, Any]]:
     """What of which text is going to be read."""
     found: dict[str, dict[str, Any]] = {}
-    for wish in (config.imatrix, config.quality):
+    plain = config.imatrix if config.imatrix and not config.imatrix.documents() else None
+    for wish in (plain, config.quality):
         if wish and wish.text:
             wanted = max(wish.chunks * CONTEXT, found.get(wish.text, {}).get("wanted", 0))
             found[wish.text] = {"sha256": _sha(facts, wish.text), "wanted": wanted}
@@ -121,8 +124,15 @@ def _settings(config: Config, facts: Facts, model: ModelFacts) -> dict[str, Any]
     elif config.pre_tokenizer:  # nobody was asked, as with pickled weights
         settings["pre_tokenizer"] = {"name": config.pre_tokenizer, "how": "given"}
     if config.imatrix:
-        settings["imatrix_sha256"] = _sha(facts, config.imatrix.text or str(config.imatrix.file))
+        settings |= _imatrix_settings(config.imatrix, facts)
     return settings
+
+
+def _imatrix_settings(wish: Imatrix, facts: Facts) -> dict[str, Any]:
+    data = wish.documents()
+    if data:
+        return {"calibration": provenance(data, facts)}
+    return {"imatrix_sha256": _sha(facts, wish.text or str(wish.file))}
 
 
 def _code_files(config: Config) -> list[str]:
@@ -131,7 +141,7 @@ def _code_files(config: Config) -> list[str]:
 
 def _labels(config: Config, facts: Facts, model: ModelFacts) -> dict[str, Any]:
     return {
-        "metadata": metadata(model, licence_of(config, model), facts.publisher or "llmcourse"),
+        "metadata": metadata(model, licence_of(config.card, model), facts.publisher or "llmcourse"),
         "without_weights": [config.base] if config.base else [],
     }
 
@@ -142,7 +152,7 @@ def _sha(facts: Facts, name: str) -> str:
 
 
 def _makes_imatrix(config: Config) -> bool:
-    return bool(config.imatrix and config.imatrix.text)
+    return bool(config.imatrix and not config.imatrix.file)
 
 
 def _parameters(model: ModelFacts) -> int:
@@ -204,8 +214,8 @@ def _summary(
         ("time", f"about {time} to convert and quantize on {facts.machine.cpus} cores"),
     ]
     if config.imatrix:
-        source = config.imatrix.file or f"{config.imatrix.chunks} chunks of {config.imatrix.text}"
-        rows.append(("imatrix", source))
+        wish = config.imatrix
+        rows.append(("imatrix", wish.file or f"{wish.chunks} chunks of {wish.dataset or wish.text}"))
     if config.quality:
         text = f"{config.quality.chunks} chunks of {config.quality.text}"
         rows.append(("quality", f"perplexity and KL divergence on {text}"))

@@ -11,9 +11,10 @@ from llmcourse.core.artifact import OutputFile, sha256_of
 from llmcourse.core.model import expanded
 from llmcourse.core.progress import Event
 from llmcourse.core.workspace import write_json
+from llmcourse.quality.sizes import CONTEXT
+from llmcourse.quality.wish import Quality, quality_key
 from llmcourse.quantize_gguf.children import llama
-from llmcourse.quantize_gguf.config import Quality
-from llmcourse.quantize_gguf.naming import CONTEXT, PLOT_NAME, QUALITY_NAME, quality_key, quality_piece
+from llmcourse.quantize_gguf.naming import PLOT_NAME, QUALITY_NAME, quality_piece
 
 # What is kept of a measurement, by the names of llama/quality.py.
 _FIGURES = ("perplexity", "perplexity_error", "mean_kld", "mean_kld_error", "kld_99", "max_kld", "same_top")

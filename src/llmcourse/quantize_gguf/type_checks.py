@@ -5,12 +5,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from llmcourse.core import extras
+from llmcourse.core.calibration import calibration_checks
+from llmcourse.core.checks import library_checks
 from llmcourse.core.errors import ConfigError, LlmcourseError
 from llmcourse.core.model import ModelFacts
 from llmcourse.core.plan import Check, Facts, FileFacts, fail, failure, ok, warn
+from llmcourse.quality.sizes import CONTEXT
 from llmcourse.quantize_gguf.config import Config
 from llmcourse.quantize_gguf.installed_types import file_types
-from llmcourse.quantize_gguf.naming import CONTEXT
 from llmcourse.quantize_gguf.types import ADAPTER_TYPES, TENSOR_TYPES, type_facts
 
 
@@ -108,6 +110,7 @@ def text_checks(config: Config, facts: Facts) -> Iterator[Check]:
         tokens = answers.get("tokens", {}).get((wish and wish.text) or "")
         if wish is not None and wish.text is not None and tokens is not None:
             yield _length_check(key, wish.text, wish.chunks, tokens)
+    yield from _data_checks(config, facts)
     if config.imatrix and config.quality and config.imatrix.text:
         calibration, judge = facts.files.get(config.imatrix.text), facts.files.get(config.quality.text)
         if isinstance(judge, FileFacts) and calibration == judge:
@@ -119,6 +122,16 @@ def text_checks(config: Config, facts: Facts) -> Iterator[Check]:
             "Give one that ends in .gguf or .dat, or a text with imatrix: {text: …}.",
             ConfigError.exit_code,
         )
+
+
+def _data_checks(config: Config, facts: Facts) -> Iterator[Check]:
+    """Data that are read row by row: whether they can be had, and the library that reads them is here."""
+    data = config.imatrix.documents() if config.imatrix else None
+    if data is None:
+        return
+    yield from library_checks(["datasets" if data.dataset else "pyarrow"], "gguf")
+    if data.dataset:
+        yield from calibration_checks(data, facts)
 
 
 def _length_check(key: str, text: str, chunks: int, tokens: int) -> Check:

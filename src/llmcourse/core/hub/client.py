@@ -168,10 +168,10 @@ def _status_sentences(error: BaseException, what: str) -> tuple[str, str]:
     if status is not None:
         return f"The Hub failed on {what}: HTTP {status}{detail}.", "Run the same command again later."
     return (
-        f"The Hub could not be reached for {what} ({type(error).__name__}: {_first_line(error)}).",
+        f"The Hub could not be reached for {what} ({type(error).__name__}: {first_line(error)}).",
         "Check the network and run the same command again.",
     )
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [""])[0][:160]

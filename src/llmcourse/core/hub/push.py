@@ -101,7 +101,8 @@ def _send(
 ) -> str:
     additions: list[CommitOperationAdd] = []
     _refuse_deleted(missing, target)
-    what = f"upload {piece} to {target.repo}" if piece else f"upload {target.repo}"
+    place = target.repo if target.revision == "main" else f"{target.repo}@{target.revision}"
+    what = f"upload {piece} to {place}" if piece else f"upload {place}"
     with progress.step(what, sum(file.size for file in missing), "B") as step:
         for group in _groups(missing):
             batch = [CommitOperationAdd(file.path, str(folder / file.path)) for file in group]

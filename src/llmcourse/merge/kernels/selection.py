@@ -29,7 +29,7 @@ def select_first_of_sort(keys: Keys, k: int) -> tuple[int, NDArray[np.int32]] | 
     heapsort on the way to position k: partitions that bad are left to the real sort.
     Source: libstdc++ `__introsort_loop`, `__unguarded_partition_pivot` with "greater" as comparison.
     """
-    ids = np.arange(keys.size, dtype=np.int32)
+    ids: NDArray[np.int32] = np.arange(keys.size, dtype=np.int32)
     partitions_left = 2 * (keys.size.bit_length() - 1)
     pivot_of_kept, kept = -1, list[NDArray[np.int32]]()
     while keys.size > _INSERTION_SORT_LENGTH:
@@ -121,16 +121,17 @@ def _find_cut(keys: Keys, pivot: int) -> tuple[int, int]:
 
 def _swapped_pairs(keys: Keys, pivot: int, cut: int, swaps: int) -> Iterator[tuple[Positions, Positions]]:
     """Yield the positions (left, right) that the partition swaps, in order, at most a block at a time."""
-    left_blocks = (
+    left_blocks: Iterator[Positions] = (
         np.flatnonzero(keys[start : min(start + _BLOCK_LENGTH, cut)] <= pivot) + start
         for start in range(1, cut, _BLOCK_LENGTH)
     )
-    right_blocks = (
+    right_blocks: Iterator[Positions] = (
         np.flatnonzero(keys[max(end - _BLOCK_LENGTH, cut) : end] >= pivot)[::-1]
         + max(end - _BLOCK_LENGTH, cut)
         for end in range(keys.size, cut, -_BLOCK_LENGTH)
     )
-    left = right = np.empty(0, dtype=np.int64)
+    left: Positions = np.empty(0, dtype=np.int64)
+    right = left
     while swaps:
         while not left.size:
             left = next(left_blocks)

@@ -8,6 +8,7 @@ Experts are counted separately; the sums are kept in 64 bits, so the order of wi
 Settings:
     source: path of the GGUF file that is run, the unquantized one.
     text: path of the calibration text; its name is written into the file as the data set.
+    special_tokens: whether special tokens are read from it, as those that a chat template wrote.
     chunks: number of windows at most.
     context: tokens in a window.
     threads: number of threads.
@@ -62,7 +63,8 @@ def run(job: Job, progress: Progress) -> Iterator[OutputFile]:
     with disk_errors():
         text = Path(settings["text"])
         with opened(path, size, threads, collector.callback) as (model, context):
-            windows = model.windows(text, size, settings["chunks"], progress)
+            has_special = settings.get("special_tokens", False)
+            windows = model.windows(text, size, settings["chunks"], progress, has_special)
             _collect(collector, context, windows, job.scratch / "imatrix-sums.npz", progress)
         result = collector.imatrix(text.name, len(windows), size)
         _report(result, job.scratch, progress)

@@ -37,17 +37,20 @@ class Model:
         self._vocab = lib.llama_model_get_vocab(self.handle)
         self.vocab_size: int = lib.llama_vocab_n_tokens(self._vocab)
 
-    def tokenize(self, text: str) -> Tokens:
-        """Token ids with the special ones that the model wants at the ends; none are read from the text."""
+    def tokenize(self, text: str, has_special: bool = False) -> Tokens:
+        """Token ids with the special ones that the model wants at the ends.
+
+        Others are read from the text only where it `has_special`, as one that a chat template wrote.
+        """
         data = text.encode()
         tokens = np.empty(len(data) + 2, np.int32)
         pointer = tokens.ctypes.data_as(ctypes.POINTER(lib.llama_token))
-        count = lib.llama_tokenize(self._vocab, data, len(data), pointer, len(tokens), True, False)
+        count = lib.llama_tokenize(self._vocab, data, len(data), pointer, len(tokens), True, has_special)
         if count < 0:
             raise LibraryError(f"llama.cpp could not tokenize {len(data):,} bytes of text.", "Use less text.")
         return tokens[:count].copy()
 
-    def first_tokens(self, text_file: Path, wanted: int) -> Tokens:
+    def first_tokens(self, text_file: Path, wanted: int, has_special: bool = False) -> Tokens:
         """Token ids of a text's beginning: at least `wanted` if it has so many; the rest is not read.
 
         Raises:
@@ -56,7 +59,7 @@ class Model:
         characters = wanted * _CHARACTERS
         while True:
             text, is_all = _read_text(text_file, characters)
-            tokens = self.tokenize(text)
+            tokens = self.tokenize(text, has_special)
             if is_all or len(tokens) > wanted + _CUT_TOKENS:
                 return tokens
             characters *= 2
@@ -74,7 +77,9 @@ class Model:
         """Whether generation ends with this token."""
         return bool(lib.llama_vocab_is_eog(self._vocab, token))
 
-    def windows(self, text_file: Path, context: int, chunks: int, progress: Progress) -> Tokens:
+    def windows(
+        self, text_file: Path, context: int, chunks: int, progress: Progress, has_special: bool = False
+    ) -> Tokens:
         """The first windows of a text, of shape (windows, context).
 
         Each begins with the token that begins a text, if the model has one.
@@ -82,7 +87,7 @@ class Model:
         Raises:
             PlanError: the file is no text, or has fewer tokens than two windows.
         """
-        tokens = self.first_tokens(text_file, max(2, chunks) * context)
+        tokens = self.first_tokens(text_file, max(2, chunks) * context, has_special)
         if len(tokens) < 2 * context:
             raise PlanError(
                 f"{text_file.name} has {len(tokens):,} tokens of this model, and {2 * context:,} are needed.",

@@ -21,23 +21,18 @@ Settings:
 Source: tools/perplexity/perplexity.cpp (perplexity, kl_divergence).
 """
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from llmcourse.core.artifact import OutputFile
-from llmcourse.core.errors import PlanError
 from llmcourse.core.isolated import Job
 from llmcourse.core.progress import Progress
 from llmcourse.core.workspace import write_json
+from llmcourse.quality.records import Base, Comparison
+from llmcourse.quality.sizes import scored_tokens
 from llmcourse.quantize_gguf.llama.binding import disk_errors
-from llmcourse.quantize_gguf.llama.divergence import compare, pack
 from llmcourse.quantize_gguf.llama.model import Context, Model, Tokens, check_finite, opened
-from llmcourse.quantize_gguf.llama.sizes import row_entries, scored_tokens
 
 
 def run(job: Job, progress: Progress) -> Iterator[OutputFile]:
@@ -53,7 +48,7 @@ def run(job: Job, progress: Progress) -> Iterator[OutputFile]:
     with disk_errors(), opened(path, context_size, settings["threads"]) as (model, context):
         windows = model.windows(Path(settings["text"]), context_size, settings["chunks"], progress)
         is_base = settings["task"] == "base"
-        measure = _Base(base) if is_base else _Comparison(base, job.scratch / "scores")
+        measure = Base(base) if is_base else Comparison(base, job.scratch / "scores")
         with progress.step(f"measure {path.name}", len(windows), "windows") as step:
             for window in windows:
                 if not measure.has(window):
@@ -70,94 +65,3 @@ def _scored_logits(context: Context, model: Model, window: Tokens) -> Any:
     logits = context.decode(window, 0, slice(first, None))[: scored_tokens(len(window))]
     check_finite(logits, model.path.name)
     return logits
-
-
-def _following(window: Tokens) -> Tokens:
-    return window[len(window) // 2 + 1 :]
-
-
-def _file(folder: Path, window: Tokens, kind: str) -> Path:
-    """A window's file is named after its tokens, so that of another text is never taken for it."""
-    return folder / f"{hashlib.sha256(window.tobytes()).hexdigest()[:32]}.{kind}.npy"
-
-
-def _is_whole(path: Path) -> bool:
-    """Whether the array is there; a machine that died may have left a file without its end."""
-    try:
-        np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError):
-        return False
-    return True
-
-
-class _Base:
-    """The unquantized model's log-probabilities, window by window."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def has(self, window: Tokens) -> bool:
-        return all(_is_whole(_file(self.folder, window, kind)) for kind in ("nll", "rows"))
-
-    def score(self, window: Tokens, logits: Any, threads: int) -> None:
-        rows, nll = pack(logits, _following(window), threads)
-        _save(_file(self.folder, window, "rows"), rows)
-        _save(_file(self.folder, window, "nll"), nll)
-
-    def result(self, windows: Tokens) -> dict[str, Any]:
-        nll = np.concatenate([np.load(_file(self.folder, window, "nll")) for window in windows])
-        return _perplexity(nll)
-
-
-class _Comparison:
-    """The scores of a quantized model's windows."""
-
-    def __init__(self, base: Path, folder: Path) -> None:
-        self.base = base
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def has(self, window: Tokens) -> bool:
-        return _is_whole(_file(self.folder, window, "scores"))
-
-    def score(self, window: Tokens, logits: Any, threads: int) -> None:
-        path = _file(self.base, window, "rows")
-        stored = np.load(path, mmap_mode="r") if path.exists() else None
-        if stored is None or stored.shape != (len(logits), row_entries(logits.shape[1])):
-            raise PlanError(
-                "What is stored of the unquantized model is of another text or vocabulary.",
-                "Measure the unquantized model on the same text first.",
-            )
-        scores = compare(logits, stored, _following(window), threads)
-        _save(_file(self.folder, window, "scores"), scores)
-
-    def result(self, windows: Tokens) -> dict[str, Any]:
-        scores = np.concatenate([np.load(_file(self.folder, window, "scores")) for window in windows])
-        kld = scores["kld"]
-        return _perplexity(scores["nll"]) | {
-            "base_perplexity": float(np.exp(scores["base_nll"].mean())),
-            "mean_kld": float(kld.mean()),
-            "mean_kld_error": _error(kld),
-            "kld_99": float(np.percentile(kld, 99)),
-            "max_kld": float(kld.max()),
-            "same_top": float(scores["same_top"].mean()),
-        }
-
-
-def _save(path: Path, array: NDArray[Any]) -> None:
-    """The file gets its name when it is whole."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        np.save(file, array)
-    partial.rename(path)
-
-
-def _perplexity(nll: NDArray[np.float64]) -> dict[str, Any]:
-    perplexity = float(np.exp(nll.mean()))
-    return {"perplexity": perplexity, "perplexity_error": perplexity * _error(nll), "tokens": len(nll)}
-
-
-def _error(values: NDArray[np.float64]) -> float:
-    """Standard error of the mean."""
-    return float(values.std() / np.sqrt(len(values) - 1))

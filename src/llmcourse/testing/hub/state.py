@@ -99,13 +99,12 @@ class HubState:
         """Raise the Hub's GatedRepo unless the token's user was given access to the contents."""
         if not repo.settings.gated or self.is_member(token, repo):
             return
+        restricted = f"Access to {repo.settings.kind} {repo.id} is restricted"
         if token is None:
-            message = (
-                f"Access to model {repo.id} is restricted. You must have access to it and be authenticated."
-            )
+            message = f"{restricted}. You must have access to it and be authenticated."
             raise HubError(401, message, "GatedRepo")
         if token.user not in repo.settings.allowed or not token.can_read_gated:
-            message = f"Access to model {repo.id} is restricted and you are not in the authorized list."
+            message = f"{restricted} and you are not in the authorized list."
             raise HubError(403, message, "GatedRepo")
 
     def commit_at(self, repo: Repo, revision: str) -> Commit:

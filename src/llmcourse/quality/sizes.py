@@ -4,6 +4,8 @@ Source: tools/perplexity/perplexity.cpp (process_logits): a row per token of the
 a scale and an offset in 32 bits and 16 bits for each entry of the vocabulary, padded to an even number.
 """
 
+CONTEXT = 512  # tokens of a window, as llama.cpp's own tools have it
+
 
 def scored_tokens(context: int) -> int:
     """Tokens of a window that are predicted with at least half of it before them."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llmcourse.quantize_gguf.llama.sizes import row_entries
+from llmcourse.quality.sizes import row_entries
 
 Floats = NDArray[np.float32]
 Words = NDArray[np.uint16]

@@ -1,0 +1,81 @@
+"""What every command that quantizes one model asks of it: its kind, its tokenizer, its licence."""
+
+from collections.abc import Iterator
+
+from llmcourse.core import licences
+from llmcourse.core.config import CardWishes
+from llmcourse.core.errors import LlmcourseError
+from llmcourse.core.model import ModelFacts
+from llmcourse.core.plan import Check, fail, failure, ok, warn
+
+# One of these is there where there is a tokenizer; tiktoken's files have names of their own.
+TOKENIZER_FILES = ("tokenizer.model", "tokenizer.json", "vocab.json", "vocab.txt", "tekken.json")
+
+
+def reading_checks(
+    name: str, model: ModelFacts | LlmcourseError, allow_pickle: bool, trust_remote_code: bool
+) -> Iterator[Check]:
+    """Whether the model `name` can be read, and safely."""
+    if isinstance(model, LlmcourseError):
+        yield failure(model, name)
+        return
+    if model.revision:
+        yield ok(name, f"readable at commit {model.revision[:12]}")
+    if model.is_pickled and not allow_pickle:
+        yield fail(
+            name,
+            f"{name} has pickled weights ({model.weight_files[0]}), which can run code when read.",
+            "Use a model with safetensors, or set allow_pickle=true if you trust it.",
+        )
+    if trust_remote_code:
+        yield warn("trust_remote_code", "Code that the model brings will run on this machine.")
+
+
+def kind_checks(name: str, model: ModelFacts) -> Iterator[Check]:
+    """Whether it is a language model that generates."""
+    if "model_index.json" in model.files:
+        yield fail(
+            name,
+            f"{name} is a diffusion pipeline, not a language model.",
+            "Give a causal language model.",
+        )
+    if "modules.json" in model.files:
+        yield fail(
+            name,
+            f"{name} is a sentence-transformers model, not a language model that generates.",
+            "Give a causal language model.",
+        )
+
+
+def tokenizer_checks(name: str, model: ModelFacts) -> Iterator[Check]:
+    has_one = any(file in TOKENIZER_FILES or file.endswith(".tiktoken") for file in model.files)
+    if not has_one:
+        yield fail(
+            name,
+            f"{name} has no tokenizer ({', '.join(TOKENIZER_FILES[:3])}).",
+            "Copy the tokenizer files of the model it was made from into it.",
+        )
+
+
+def licence_of(wishes: CardWishes, model: ModelFacts) -> str | None:
+    """The licence that the config says, else the model's card; lower case, as the Hub writes it."""
+    value = wishes.license or model.card.get("license")
+    if isinstance(value, list):
+        value = value[0] if value else None
+    return str(value).lower() if value else None
+
+
+def licence_checks(name: str, wishes: CardWishes, model: ModelFacts) -> Iterator[Check]:
+    """Whether the result's licence is known."""
+    if wishes.license and wishes.license not in licences.KNOWN:
+        yield fail(
+            "licence",
+            f"{wishes.license!r} is no licence the Hub knows.",
+            "Use one of its ids, or other.",
+        )
+        return
+    licence = licences.combine({name: licence_of(wishes, model)})
+    if licence.warning:
+        yield warn("licence", licence.warning, "Set card.license when you know which one applies.")
+    else:
+        yield ok("licence", f"{licence.name}, the model's own")

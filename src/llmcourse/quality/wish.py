@@ -1,0 +1,30 @@
+"""What a config may say about measuring a quantized model."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from llmcourse.core.config import Strict
+from llmcourse.core.model import expanded
+
+
+class Quality(Strict):
+    """Held-out text on which what is made is compared with the unquantized model."""
+
+    text: str = Field(description="A text file that is in no calibration.")
+    chunks: int = Field(50, ge=1, description="How many windows of 512 tokens of it are used.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_path_alone(cls, value: Any) -> Any:
+        return {"text": value} if isinstance(value, str) else value
+
+    @property
+    def path(self) -> Path:
+        return expanded(self.text).absolute()
+
+
+def quality_key(text_sha256: str, chunks: int) -> str:
+    """Names the text and how much of it was read; figures of another key are not comparable."""
+    return f"{text_sha256[:12]}-{chunks}"

@@ -1,0 +1,149 @@
+"""What the YAML of quantize-gptq may say."""
+
+import re
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from llmcourse.core.calibration import Calibration
+from llmcourse.core.config import CardWishes, CommandConfig, Strict
+from llmcourse.core.model import ModelRef
+from llmcourse.quality.wish import Quality
+
+Bits = Literal[2, 3, 4, 8]  # gptqmodel's layout of 5, 6 and 7 bits is read by gptqmodel alone
+Method = Literal["gptq", "gptq_v2", "awq"]
+
+
+class ModuleWishes(Strict):
+    """What the modules that a regular expression matches have of their own, by gptqmodel's names."""
+
+    bits: Bits | None = Field(None, description="Bits of a weight.")
+    group_size: int | None = Field(None, description="Weights that share a scale; -1 for a whole row.")
+    desc_act: bool | None = Field(None, description="Quantize columns in the order of their activations.")
+    sym: bool | None = Field(None, description="Symmetric quantization.")
+
+    def as_settings(self) -> dict[str, Any]:
+        return self.model_dump(exclude_none=True)
+
+
+def default_calibration() -> Calibration:
+    """The course's and AutoGPTQ's own: 128 windows of English web text."""
+    return Calibration(dataset="allenai/c4", name="en")
+
+
+class Config(CommandConfig):
+    """One model, one GPTQ checkpoint."""
+
+    model: str = Field(description="A Hub id, a folder, or - for the reference that comes through a pipe.")
+    bits: Bits = Field(4, description="Bits of a weight: 2, 3, 4 or 8.")
+    group_size: int = Field(128, description="Weights that share a scale; -1 for a whole row.")
+    desc_act: bool = Field(
+        False,
+        description="Quantize columns in the order of their activations: a little better, slower to run.",
+    )
+    damp_percent: float = Field(0.01, gt=0, lt=1, description="Share of the mean added to the Hessian.")
+    symmetric: bool = Field(True, description="Symmetric quantization, which all fast kernels read.")
+    method: Method = Field("gptq", description="gptq, gptq_v2 (its checkpoint format), or awq.")
+    modules: dict[str, ModuleWishes | None] = Field(
+        default_factory=dict,
+        description="By regular expression on a module's name: its own bits, group_size, …, or false.",
+    )
+    backend: Literal["gptqmodel", "auto-gptq"] = Field(
+        "gptqmodel", description="auto-gptq (archived) is for those who need its exact behaviour; CUDA only."
+    )
+    calibration: Calibration = Field(default_factory=default_calibration, description="What is measured on.")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where it is computed.")
+    quality: Quality | None = Field(
+        None, description="Measure the result against the unquantized model on this text."
+    )
+    dry_run: Literal["mock"] | None = Field(
+        None, description="mock: every step without the arithmetic; the result is of no use but as a check."
+    )
+    trust_remote_code: bool = Field(False, description="Run code that the model brings.")
+    card: CardWishes = Field(default_factory=CardWishes, description="The model card.")
+
+    # What is measured changes no weight.
+    NOT_COMPUTED: ClassVar[frozenset[str]] = CommandConfig.NOT_COMPUTED | {"quality", "card"}
+
+    @field_validator("bits", mode="before")
+    @classmethod
+    def _known_bits(cls, value: Any) -> Any:
+        if value in (5, 6, 7):
+            raise ValueError(
+                f"{value} bits have a layout that only gptqmodel reads | Use 4 or 8 bits, or 2 or 3."
+            )
+        if value not in (2, 3, 4, 8) or isinstance(value, bool):
+            raise ValueError(f"GPTQ has no {value!r} bits | Use 2, 3, 4 or 8.")
+        return value
+
+    @field_validator("group_size")
+    @classmethod
+    def _positive_or_row(cls, value: int) -> int:
+        if value != -1 and value < 1:
+            raise ValueError(f"a group of {value} weights there is not | Use 32, 64, 128, or -1 for a row.")
+        return value
+
+    @field_validator("quality", mode="before")
+    @classmethod
+    def _none_as_people_write_it(cls, value: Any) -> Any:
+        return None if isinstance(value, str) and value.lower() == "none" else value
+
+    @field_validator("modules", mode="before")
+    @classmethod
+    def _false_leaves_a_module(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return {} if value is None else value
+        return {pattern: None if wish is False else wish for pattern, wish in value.items()}
+
+    @field_validator("modules")
+    @classmethod
+    def _regular_expressions(cls, value: dict[str, ModuleWishes | None]) -> dict[str, ModuleWishes | None]:
+        for pattern in value:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(
+                    f"{pattern!r} is no regular expression ({error}) | Correct it, or escape it."
+                ) from None
+        return value
+
+    @model_validator(mode="after")
+    def _of_one_backend(self) -> "Config":
+        if self.method == "awq":
+            defaults = Config.model_fields
+            wrong = [
+                name
+                for name in ("desc_act", "damp_percent", "dry_run")
+                if getattr(self, name) != defaults[name].default
+            ]
+            if wrong:
+                raise ValueError(f"awq has no {wrong[0]} | Remove it, or use method: gptq.")
+            if self.bits != 4:
+                raise ValueError("awq is of 4 bits | Set bits: 4, or use method: gptq.")
+        if self.backend == "auto-gptq":
+            own = [name for name in ("modules", "dry_run") if getattr(self, name)]
+            own += ["method"] if self.method != "gptq" else []
+            if own:
+                raise ValueError(f"auto-gptq knows no {own[0]} | Remove it, or use backend: gptqmodel.")
+        return self
+
+    @property
+    def dynamic(self) -> dict[str, dict[str, Any]]:
+        """`modules` as gptqmodel has them: it matches from the start of a name, a minus leaves a module."""
+        found: dict[str, dict[str, Any]] = {}
+        for pattern, wish in self.modules.items():
+            if wish is None:
+                found[f"-:.*(?:{pattern})"] = {}
+            else:
+                found[f"+:.*(?:{pattern})"] = wish.as_settings()
+        return found
+
+    def models(self) -> dict[str, ModelRef]:
+        return {self.model: ModelRef.parse(self.model)}
+
+    def files(self) -> dict[str, Path]:
+        return self.calibration.files() | ({self.quality.text: self.quality.path} if self.quality else {})
+
+    def datasets(self) -> tuple[str, ...]:
+        return self.calibration.datasets()

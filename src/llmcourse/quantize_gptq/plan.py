@@ -1,0 +1,275 @@
+"""The plan of a quantization to GPTQ: what fits, what is needed, from metadata alone."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from llmcourse.core.calibration import calibration_checks, provenance, revision_of
+from llmcourse.core.console import human_bytes, human_count, human_seconds
+from llmcourse.core.errors import ConfigError, LlmcourseError, MissingError
+from llmcourse.core.model import ModelFacts
+from llmcourse.core.model_checks import kind_checks, licence_checks, reading_checks, tokenizer_checks
+from llmcourse.core.plan import Check, Estimate, Facts, FileFacts, Plan, fail, failure, ok, warn
+from llmcourse.quality.sizes import CONTEXT, base_bytes
+from llmcourse.quantize_gptq.auto_gptq import MODEL_TYPES
+from llmcourse.quantize_gptq.config import Config
+from llmcourse.quantize_gptq.layout import Linear, linears, result_bytes, wishes_for
+
+LIBRARIES: tuple[str, ...] = ("gptqmodel", "torch", "transformers", "optimum", "datasets", "matplotlib", "uv")
+EXTRA = "gptq"
+
+RATE = "seconds per 10^9 parameters and 10^6 tokens on {device}"
+_GENERATING = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+# Libraries and buffers of a run on the processor (measured: 1.1 GB before the first layer).
+_LIBRARY_BYTES = 1_500_000_000
+_LAYERS_IN_MEMORY = 4  # as loaded, in 32 bits for the solver, and packed
+_PACK = 32  # words of 32 bits hold whole weights of as many rows and columns
+
+
+def plan(config: Config, facts: Facts) -> Plan:
+    """Decide all that can be decided; pure, so it is tested without models or libraries."""
+    model = facts.models[config.model]
+    checks = [*reading_checks(config.model, model, False, config.trust_remote_code)]
+    checks += [*_device_checks(config, facts), *calibration_checks(config.calibration, facts)]
+    checks += [*_quality_checks(config, facts), *_mock_checks(config, facts)]
+    if not isinstance(model, ModelFacts):
+        return Plan("quantize-gptq", (), (), tuple(checks), Estimate())
+    checks += [*_model_checks(config, model), *_shape_checks(config, model)]
+    checks += [*_auto_gptq_checks(config, model), *licence_checks(config.model, config.card, model)]
+    return Plan(
+        "quantize-gptq",
+        _summary(config, facts, model),
+        ("read the calibration", "quantize", "reload and generate", *(["measure"] if config.quality else [])),
+        tuple(checks),
+        _estimate(config, facts, model),
+        _settings(config, facts, model),
+        pieces=pieces(config, facts),
+    )
+
+
+def pieces(config: Config, facts: Facts) -> tuple[str, ...]:
+    """The checkpoint, and the measurement on the text as it is now."""
+    if config.quality is None:
+        return ("checkpoint",)
+    return ("checkpoint", f"quality:{_text_sha256(config, facts)[:12]}-{config.quality.chunks}")
+
+
+def device_of(config: Config, facts: Facts) -> str:
+    """Where it is computed; auto is the GPU where there is one."""
+    return ("cuda" if facts.machine.gpus else "cpu") if config.device == "auto" else config.device
+
+
+def _text_sha256(config: Config, facts: Facts) -> str:
+    found = facts.files.get(config.quality.text) if config.quality else None
+    return found.sha256 if isinstance(found, FileFacts) else ""
+
+
+def _device_checks(config: Config, facts: Facts) -> Iterator[Check]:
+    device = device_of(config, facts)
+    if device == "cuda" and not facts.machine.gpus:
+        yield fail(
+            "device",
+            "There is no CUDA device on this machine.",
+            "Use device: cpu, or a machine with an NVIDIA GPU.",
+            MissingError.exit_code,
+        )
+    elif config.backend == "auto-gptq" and device != "cuda":
+        yield fail(
+            "backend",
+            "auto-gptq quantizes on a CUDA device only, and there is none here."
+            if not facts.machine.gpus
+            else f"auto-gptq quantizes on a CUDA device only, not on {device}.",
+            "Use backend: gptqmodel, which needs none, or a machine with an NVIDIA GPU.",
+            MissingError.exit_code,
+        )
+    else:
+        yield ok("device", device)
+
+
+def _quality_checks(config: Config, facts: Facts) -> Iterator[Check]:
+    if config.quality is None:
+        return
+    found = facts.files[config.quality.text]
+    if isinstance(found, LlmcourseError):
+        yield failure(found, "quality")
+    elif found.size < CONTEXT:
+        yield fail(
+            "quality",
+            f"{config.quality.path.name} has {found.size} bytes, less than one window of {CONTEXT} tokens.",
+            "Give a longer text.",
+        )
+    elif found.sha256 in {file["sha256"] for file in provenance(config.calibration, facts).get("files", ())}:
+        yield warn(
+            "quality",
+            "The held-out text is a text of the calibration, so the figures flatter the result.",
+            "Give a text that is not in the calibration.",
+        )
+
+
+def _mock_checks(config: Config, facts: Facts) -> Iterator[Check]:
+    if config.dry_run is None:
+        return
+    if facts.publisher is not None:
+        yield fail(
+            "dry_run",
+            "A mock run computes nothing, so its result is not published.",
+            "Add --no-push, or leave dry_run out.",
+            ConfigError.exit_code,
+        )
+    else:
+        yield warn("dry_run", "A mock run computes nothing; its weights are of no use.")
+
+
+def _model_checks(config: Config, model: ModelFacts) -> Iterator[Check]:
+    yield from kind_checks(config.model, model)
+    if model.is_adapter:
+        yield fail(
+            config.model,
+            f"{config.model} is a LoRA adapter.",
+            "Merge it into its base model first: llmcourse merge.",
+        )
+        return
+    if "quantization_config" in model.config:
+        yield fail(
+            config.model,
+            f"{config.model} is quantized already.",
+            "Give the unquantized model.",
+        )
+    elif not model.architecture.endswith(_GENERATING):
+        yield fail(
+            config.model,
+            f"{config.model} ({model.architecture}) is no language model that generates.",
+            "Give a causal language model.",
+        )
+    yield from tokenizer_checks(config.model, model)
+
+
+def _auto_gptq_checks(config: Config, model: ModelFacts) -> Iterator[Check]:
+    kind = str(model.config.get("model_type"))
+    if config.backend == "auto-gptq" and kind not in MODEL_TYPES:
+        yield fail(
+            "backend",
+            f"auto-gptq knows no {kind} models; it was archived before they came.",
+            "Use backend: gptqmodel.",
+        )
+
+
+def _shape_checks(config: Config, model: ModelFacts) -> Iterator[Check]:
+    """Whether groups and packed words divide every layer, and each expression is of some use."""
+    layers = list(linears(model))
+    if not layers and not model.is_pickled and not model.is_adapter:
+        yield fail(
+            config.model,
+            f"{config.model} has no linear layers that could be quantized.",
+            "Give a causal language model in Hugging Face format.",
+        )
+    for layer in layers:
+        problem = _misfit(config, layer)
+        if problem:
+            yield problem
+            break
+    for pattern in config.modules:
+        alone = config.model_copy(update={"modules": {pattern: config.modules[pattern]}})
+        usual = config.model_copy(update={"modules": {}})
+        if layers and all(wishes_for(alone, la.module) == wishes_for(usual, la.module) for la in layers):
+            yield warn(
+                "modules",
+                f"{pattern!r} changes nothing: no module of its name has other wishes.",
+                f"Names are like {layers[0].module}.",
+            )
+
+
+def _misfit(config: Config, layer: Linear) -> Check | None:
+    wishes = wishes_for(config, layer.module)
+    if wishes is None:
+        return None
+    group = wishes["group_size"]
+    if group != -1 and layer.columns % group:
+        fitting = [size for size in (128, 64, 32, 16) if layer.columns % size == 0]
+        return fail(
+            "group_size",
+            f"Groups of {group} do not divide the {layer.columns} columns of {layer.module}.",
+            f"Set group_size={fitting[0] if fitting else -1}.",
+        )
+    if layer.rows % _PACK or layer.columns % _PACK:
+        return fail(
+            "modules",
+            f"{layer.module} is {layer.rows} x {layer.columns}; GPTQ packs multiples of {_PACK} only.",
+            f"Leave it out: modules: {{{layer.module.rpartition('.')[2]}: false}}.",
+        )
+    return None
+
+
+def _settings(config: Config, facts: Facts, model: ModelFacts) -> dict[str, Any]:
+    return {
+        "calibration": provenance(config.calibration, facts),
+        "device": device_of(config, facts),
+        "revision": revision_of(config.calibration, facts),
+        "dtype": dtype_of(config, model),
+        "parameters": _parameters(model),
+        "download": ["*.py"] if config.trust_remote_code else [],
+    }
+
+
+def dtype_of(config: Config, model: ModelFacts) -> str:
+    """What is not quantized keeps the model's own 16 bits; 32 bits become float16, as kernels want it.
+
+    auto-gptq has float16 throughout.
+    """
+    stored = {tensor.dtype for tensor in model.tensors.values()}
+    return "bfloat16" if "BF16" in stored and config.backend == "gptqmodel" else "float16"
+
+
+def _parameters(model: ModelFacts) -> int:
+    return sum(math.prod(tensor.shape) for tensor in model.tensors.values())
+
+
+def _estimate(config: Config, facts: Facts, model: ModelFacts) -> Estimate:
+    layers = list(linears(model))
+    written = result_bytes(config, model) + sum(
+        size for name, size in model.files.items() if name.startswith("tokenizer")
+    )
+    largest = max((layer.rows * layer.columns for layer in layers), default=0)
+    widest = max((layer.columns for layer in layers), default=0)
+    hidden = min((layer.columns for layer in layers), default=0)
+    activations = 2 * config.calibration.tokens * hidden * 2
+    working = _LAYERS_IN_MEMORY * 7 * largest * 4 + 3 * widest**2 * 4 + activations
+    on_gpu = device_of(config, facts) == "cuda"
+    measured = 0
+    scratch = written * 2 + config.calibration.tokens * 4  # finished layers, the checkpoint to go on from
+    if config.quality:
+        stated = model.config.get("vocab_size")
+        vocabulary = stated if isinstance(stated, int) else 0
+        measured = model.weight_bytes + 4 * CONTEXT * vocabulary * 4
+        scratch += base_bytes(vocabulary, config.quality.chunks, CONTEXT)
+    return Estimate(
+        download=model.missing_bytes,
+        write=written,
+        scratch=scratch,
+        memory=_LIBRARY_BYTES + (0 if on_gpu else max(working, measured)),
+        vram=max(working, measured) if on_gpu else 0,
+    )
+
+
+def _summary(config: Config, facts: Facts, model: ModelFacts) -> tuple[tuple[str, str], ...]:
+    source = config.calibration.dataset or ", ".join(
+        path.name for path in config.calibration.files().values()
+    )
+    amount = f"{config.calibration.samples} x {config.calibration.length} tokens of {source}"
+    size = result_bytes(config, model)
+    group = "a whole row" if config.group_size == -1 else config.group_size
+    rows = [
+        ("model", f"{model.ref} ({model.architecture}, {human_count(_parameters(model))} parameters)"),
+        ("method", f"{config.method}, {config.bits} bits, groups of {group}, with {config.backend}"),
+        ("size", f"{human_bytes(size)} instead of {human_bytes(model.weight_bytes)}"),
+        ("calibration", amount),
+        ("device", device_of(config, facts)),
+    ]
+    rate = facts.rates.get(RATE.format(device=device_of(config, facts)))
+    if rate:
+        seconds = rate * _parameters(model) / 1e9 * config.calibration.tokens / 1e6
+        rows.append(("time", f"about {human_seconds(seconds)} to quantize"))
+    if config.quality:
+        text = f"{config.quality.chunks} chunks of {config.quality.path.name}"
+        rows.append(("quality", f"perplexity and KL divergence on {text}"))
+    return tuple(rows)

@@ -1,0 +1,188 @@
+"""GPTQ and AWQ by gptqmodel, layer by layer.
+
+Source: gptqmodel 7.6.0; Frantar et al. 2022 (GPTQ), Lin et al. 2023 (AWQ).
+"""
+
+import os
+import shutil
+import time
+from contextlib import chdir
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gptqmodel import BACKEND, GPTQModel, QuantizeConfig
+from gptqmodel.looper.checkpoint_store import CheckpointConfig, CheckpointError
+from numpy.typing import NDArray
+
+from llmcourse.core.progress import Progress, Step
+from llmcourse.quantize_gptq.config import Config
+
+# gptqmodel 7.6.0 goes on at the last finished layer with these only (looper/gptq_checkpoint.py).
+RESUMABLE = ("llama", "qwen3_moe")
+_AWQ_FORMAT = "gemm"  # what AutoAWQ wrote, and vLLM and transformers read
+
+
+@dataclass(frozen=True)
+class LayerLoss:
+    """A module's squared error over the calibration, as the method itself measures it."""
+
+    layer: int
+    module: str
+    loss: float
+    damp: float | None = None
+
+
+@dataclass(frozen=True)
+class Quantized:
+    layers: list[LayerLoss]
+    seconds: float | None  # of all layers; None where an earlier run made some of them
+
+
+def quantize(
+    config: Config,
+    settings: dict[str, Any],
+    model_folder: Path,
+    rows: NDArray[np.int32],
+    output: Path,
+    scratch: Path,
+    progress: Progress,
+) -> Quantized:
+    """Quantize the model over `rows` of token ids (samples, length) and save it in `output`.
+
+    Layers that are finished are kept in `scratch`, and a run that was killed goes on after them where
+    gptqmodel can.
+    """
+    linked = _without_links(model_folder, scratch / "model")
+    with progress.step("load the model"):
+        wishes = _wishes(config, settings, scratch / "layers")
+        model = GPTQModel.load(
+            str(linked or model_folder),
+            wishes,
+            dtype=getattr(torch, settings["dtype"]),
+            trust_remote_code=config.trust_remote_code,
+        )
+    examples = [{"input_ids": row.tolist(), "attention_mask": [1] * len(row)} for row in rows]
+    begin = time.monotonic()
+    layers = _count_layers(model)
+    checkpoint = _checkpoint(config, model, linked, scratch / "checkpoint", progress)
+    is_resumed = checkpoint is not None and any((scratch / "checkpoint").glob("CURRENT"))
+    # gptqmodel writes logs into the current folder, which is the user's.
+    with progress.step(f"quantize to {config.bits} bits", layers, "layers") as step, chdir(scratch):
+        model.layer_callback = _LayerCounter(step)
+        try:
+            model.quantize(examples, batch_size=1, checkpoint=checkpoint, backend=_backend(config, settings))
+        except CheckpointError:
+            if not is_resumed:
+                raise
+            progress.note("What an earlier run finished does not fit this one any more; it starts over.")
+            shutil.rmtree(scratch / "checkpoint")
+            model.quantize(examples, batch_size=1, checkpoint=checkpoint, backend=_backend(config, settings))
+    seconds = time.monotonic() - begin
+    # AWQ searches scales and solves nothing: it has no such loss.
+    losses = [] if config.method == "awq" else [_loss(entry) for entry in model.quant_log]
+    _tell_damping(losses, config, progress)
+    shutil.rmtree(output, ignore_errors=True)
+    with progress.step("save"):
+        model.save(str(output))
+    return Quantized(losses, None if is_resumed else seconds)
+
+
+def _without_links(folder: Path, place: Path) -> Path | None:
+    """The model in a folder of real files: what leads out of its folder gptqmodel does not go on from.
+
+    The Hub's cache is made of links to files elsewhere.  Hard links cost nothing; None where the cache is on
+    another disk, so that there can be none.
+    """
+    if not any(path.is_symlink() for path in folder.iterdir()):
+        return folder
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
+    try:
+        for path in folder.iterdir():
+            os.link(path.resolve(), place / path.name)
+    except OSError:
+        return None
+    return place
+
+
+class _LayerCounter:
+    """Advances a step when a layer is done; gptqmodel tells it twice, and a resumed run begins later."""
+
+    def __init__(self, step: Step) -> None:
+        self._step = step
+
+    def layer_complete(self, *, layer_idx: int, submodule_finalized: bool) -> None:
+        if not submodule_finalized:
+            self._step.advance(layer_idx + 1 - self._step.done)
+
+
+def _wishes(config: Config, settings: dict[str, Any], offload: Path) -> Any:
+    shutil.rmtree(offload, ignore_errors=True)
+    wishes: dict[str, Any] = {
+        "bits": config.bits,
+        "group_size": config.group_size,
+        "sym": config.symmetric,
+        "dynamic": config.dynamic or None,
+        "device": settings["device"],
+        "offload_to_disk_path": str(offload),
+        # Writes the same bytes as the other, without compiling it for half a minute first, and no slower.
+        "pack_impl": "original" if settings["device"] == "cpu" else "cpu",
+    }
+    if config.method == "awq":
+        return QuantizeConfig(**wishes, method="awq", format=_AWQ_FORMAT)
+    return QuantizeConfig(
+        **wishes,
+        format=config.method,
+        desc_act=config.desc_act,
+        damp_percent=config.damp_percent,
+        # The order of groups by activation is the library's default; whole rows have no groups.
+        act_group_aware=False if config.group_size == -1 else None,
+        mock_quantization=config.dry_run == "mock",
+    )
+
+
+def _backend(config: Config, settings: dict[str, Any]) -> Any:
+    """What packs the weights; for AWQ gptqmodel would choose a kernel that needs CUDA, wherever it runs."""
+    return BACKEND.AWQ_TORCH if config.method == "awq" and settings["device"] == "cpu" else BACKEND.AUTO
+
+
+def _count_layers(model: Any) -> int:
+    settings = model.model.config
+    return int(getattr(settings, "get_text_config", lambda: settings)().num_hidden_layers)
+
+
+def _checkpoint(
+    config: Config, model: Any, source: Path | None, folder: Path, progress: Progress
+) -> CheckpointConfig | None:
+    """Where finished layers are kept, None where gptqmodel cannot go on after them."""
+    if config.dry_run:
+        return None
+    kind = model.model.config.model_type
+    reasons = {
+        "modules of their own": bool(config.modules),
+        f"{kind} models": kind not in RESUMABLE,
+        "a model whose cache is on another disk than the output": source is None,
+    }
+    hindered = [reason for reason, holds in reasons.items() if holds]
+    if not hindered:
+        return CheckpointConfig(path=folder)
+    progress.note(f"gptqmodel cannot resume {hindered[0]}: if this run is killed, it starts over.")
+    return None
+
+
+def _loss(entry: dict[str, Any]) -> LayerLoss:
+    return LayerLoss(int(entry["layer"]), str(entry["module"]), float(entry["loss"]), float(entry["damp"]))
+
+
+def _tell_damping(losses: list[LayerLoss], config: Config, progress: Progress) -> None:
+    """gptqmodel adds more damping where a layer cannot be solved with what was asked for."""
+    raised = [loss for loss in losses if loss.damp is not None and loss.damp > config.damp_percent + 1e-9]
+    if raised:
+        worst = max(raised, key=lambda loss: loss.damp or 0)
+        progress.note(
+            f"damp_percent was raised for {len(raised)} modules, to {worst.damp:g} at most "
+            f"(layer {worst.layer}, {worst.module}): more calibration text would help."
+        )

@@ -1,0 +1,123 @@
+"""The adapter: calibrate, quantize, reload and try, then measure.  What an earlier run finished is kept."""
+
+import os
+import sys
+
+from llmcourse.core.machine import usable_cpus
+
+# gptqmodel 7.6.0 wants two workers on the processor and by default has half as many as there are cores.
+os.environ.setdefault("GPTQMODEL_CPU_WORKERS", str(max(2, (usable_cpus() + 1) // 2)))
+# Else torch compiles what unpacks the weights: seconds of C++ for a few windows, in the temporary folder.
+os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import AutoTokenizer
+
+from llmcourse.calibration import windows
+from llmcourse.core.artifact import OutputFile
+from llmcourse.core.isolated import Job
+from llmcourse.core.progress import Progress
+from llmcourse.core.rates import record_rates
+from llmcourse.quantize_gptq import auto_gptq
+from llmcourse.quantize_gptq.checkpoint import finish
+from llmcourse.quantize_gptq.config import Config
+from llmcourse.quantize_gptq.failures import library_failures
+from llmcourse.quantize_gptq.measuring import QUALITY_NAME, Measuring, try_checkpoint
+from llmcourse.quantize_gptq.plan import RATE
+from llmcourse.quantize_gptq.quantizing import LayerLoss, Quantized, quantize
+
+_TELLING_PARAMETERS = 50_000_000  # the time of smaller models is that of their many small steps
+
+
+def run(job: Job, progress: Progress) -> Iterator[OutputFile]:
+    """Make the checkpoint if it is not there, and the measurement if it is wanted.
+
+    Raises:
+        PlanError: too little text, no memory, a full disk.
+        LibraryError: the library failed, or made something that does not run.
+    """
+    making = _Making(Config(**job.config), job, progress)
+    with library_failures():
+        if not any(file.piece == "checkpoint" for file in job.done):
+            yield from making.checkpoint()
+        yield from making.quality()
+
+
+class _Making:
+    """One run: what is asked for and where things go."""
+
+    def __init__(self, config: Config, job: Job, progress: Progress) -> None:
+        self.config = config
+        self.job = job
+        self.progress = progress
+        self.model = Path(job.inputs[config.model])
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        return AutoTokenizer.from_pretrained(self.model, trust_remote_code=self.config.trust_remote_code)
+
+    def checkpoint(self) -> Iterator[OutputFile]:
+        """Quantize into the scratch folder, try the result, and only then hand it over."""
+        made = self.job.scratch / "made"
+        if not made.is_dir():
+            partial = made.with_suffix(".partial")
+            result = self._quantize(partial)
+            finish(partial, self.model, result, self.config)
+            partial.rename(made)
+        about = {} if self.config.dry_run else self._try(made)
+        names = sorted(path.name for path in made.iterdir())
+        for name in names:
+            (made / name).rename(self.job.files / name)
+        for name in names:
+            file = OutputFile.of(self.job.files, name, piece="checkpoint", about=about)
+            yield replace(file, files_in_piece=len(names))
+
+    def _quantize(self, folder: Path) -> Quantized:
+        path = self.job.scratch / "calibration.npy"
+        if not path.exists():
+            rows = np.array(self._windows(), np.int32)
+            partial = path.with_suffix(".partial")
+            with partial.open("wb") as file:
+                np.save(file, rows)
+            partial.rename(path)
+        rows = np.load(path)
+        if self.config.backend == "auto-gptq":
+            settings = self.job.settings | self.config.model_dump()
+            log = sys.stderr.buffer  # the log of this process
+            found = auto_gptq.quantize(settings, path, self.model, folder, self.progress, log)
+            return Quantized([LayerLoss(**loss) for loss in found["losses"]], found["seconds"])
+        result = quantize(
+            self.config, self.job.settings, self.model, rows, folder, self.job.scratch, self.progress
+        )
+        self._record_rate(result.seconds, rows.size)
+        return result
+
+    def _windows(self) -> list[list[int]]:
+        return windows(self.config.calibration, self.job.settings["revision"], self.tokenizer, self.progress)
+
+    def _record_rate(self, seconds: float | None, tokens: int) -> None:
+        parameters = self.job.settings["parameters"]
+        if seconds and parameters > _TELLING_PARAMETERS:
+            rate = seconds / (parameters / 1e9) / (tokens / 1e6)
+            record_rates("quantize-gptq", {RATE.format(device=self.job.settings["device"]): round(rate, 1)})
+
+    def _try(self, folder: Path) -> dict[str, Any]:
+        return {
+            "sample": try_checkpoint(folder, self.tokenizer, self.config, self.job.settings, self.progress)
+        }
+
+    def quality(self) -> Iterator[OutputFile]:
+        """Measure against the unquantized model, unless that is not wanted or was done on this text."""
+        if self.config.quality is None or self.config.dry_run:
+            return
+        measuring = Measuring(self.config, self.job, self.tokenizer, self.progress)
+        if measuring.piece in {file.piece for file in self.job.done}:
+            return
+        figures = measuring.write(self.model, self.job.files)
+        yield OutputFile.of(self.job.files, QUALITY_NAME, piece=measuring.piece, about=figures)

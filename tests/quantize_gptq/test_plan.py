@@ -1,0 +1,138 @@
+"""The plan of a GPTQ quantization, from hand-made facts."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from llmcourse.core.errors import PlanError
+from llmcourse.core.model import Tensor
+from llmcourse.core.plan import FileFacts
+from llmcourse.quantize_gptq.layout import linears, result_bytes
+from tests.quantize_gptq.builders import WITH_GPU, config, model, plan_of, said
+
+LOCAL = "model: org/tiny\ncalibration: {text: a.txt, samples: 8, length: 256}\n"
+
+
+def test_a_usual_plan_has_nothing_against_it() -> None:
+    made = plan_of("model: org/tiny")
+    assert said(made) == []
+    assert made.exit_code == 0
+    assert dict(made.summary)["method"] == "gptq, 4 bits, groups of 128, with gptqmodel"
+    assert made.settings["revision"] == "e" * 40 and made.settings["dtype"] == "bfloat16"
+    assert made.pieces == ("checkpoint",)
+
+
+def test_a_measurement_is_a_piece_of_its_own_that_depends_on_text_and_chunks() -> None:
+    one = plan_of(LOCAL + "quality: {text: b.txt, chunks: 4}", files={"b.txt": FileFacts(9999, "cd" * 32)})
+    assert one.pieces == ("checkpoint", "quality:cdcdcdcdcdcd-4")
+
+
+def test_the_linear_layers_of_the_blocks_are_quantized_and_nothing_else() -> None:
+    found = {layer.module.split(".", 3)[-1] for layer in linears(model())}
+    assert found == {"self_attn.q_proj", "mlp.up_proj"}
+
+
+def test_a_router_is_left_as_it_is() -> None:
+    router = {"model.layers.0.block_sparse_moe.gate.weight": Tensor((8, 128), "BF16", 2048, "m")}
+    assert list(linears(model(tensors=router))) == []
+
+
+def test_fewer_bits_make_a_smaller_result() -> None:
+    sizes = [result_bytes(config(f"{{model: org/tiny, bits: {bits}}}"), model()) for bits in (2, 3, 4, 8)]
+    assert sizes == sorted(sizes) and len(set(sizes)) == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("group_size: 96", "group_size: Groups of 96 do not divide the"),
+        ("device: cuda", "device: There is no CUDA device on this machine."),
+        ("backend: auto-gptq", "backend: auto-gptq quantizes on a CUDA device only, and there is none here."),
+    ],
+)
+def test_refused(text: str, sentence: str) -> None:
+    assert any(line.startswith(sentence) for line in said(plan_of(f"model: org/tiny\n{text}")))
+
+
+def test_a_missing_gpu_ends_with_3_and_a_wrong_shape_with_4() -> None:
+    assert plan_of("{model: org/tiny, device: cuda}").exit_code == 3
+    assert plan_of("{model: org/tiny, group_size: 96}").exit_code == 4
+
+
+def test_the_fix_of_a_wrong_group_names_one_that_fits() -> None:
+    [line] = said(plan_of("{model: org/tiny, group_size: 96}"))
+    assert line.endswith("Set group_size=128.")
+
+
+def test_a_gpu_is_used_where_there_is_one() -> None:
+    made = plan_of("model: org/tiny", machine=WITH_GPU)
+    assert made.settings["device"] == "cuda" and made.estimate.vram > 0
+    assert said(plan_of("{model: org/tiny, backend: auto-gptq}", machine=WITH_GPU)) == []
+    assert plan_of("{model: org/tiny, device: cpu}", machine=WITH_GPU).settings["device"] == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"config": {"architectures": ["BertModel"]}}, "is no language model that generates"),
+        ({"is_pickled": True, "tensors": {}}, "pickled weights"),
+        (
+            {"files": {"model.safetensors": 1, "modules.json": 1, "tokenizer.json": 1}},
+            "sentence-transformers",
+        ),
+        ({"files": {"model.safetensors": 1, "config.json": 1}}, "has no tokenizer"),
+        ({"is_adapter": True}, "is a LoRA adapter"),
+    ],
+)
+def test_what_is_no_language_model_is_refused(changes: dict[str, Any], sentence: str) -> None:
+    made = plan_of("model: org/tiny", models={"org/tiny": model(**changes)})
+    assert any(sentence in line for line in said(made))
+    assert made.exit_code == 4
+
+
+def test_what_is_quantized_already_is_refused() -> None:
+    quantized = model(config={"architectures": ["LlamaForCausalLM"], "quantization_config": {}})
+    assert any(
+        "is quantized already" in line
+        for line in said(plan_of("model: org/tiny", models={"org/tiny": quantized}))
+    )
+
+
+def test_an_odd_layer_can_be_left_out() -> None:
+    odd = model()
+    odd = replace(
+        odd, tensors={**odd.tensors, "model.layers.0.odd.weight": Tensor((33, 128), "BF16", 8448, "m")}
+    )
+    models = {"org/tiny": odd}
+    [line] = said(plan_of("model: org/tiny", models=models))
+    assert "model.layers.0.odd is 33 x 128" in line and "modules: {odd: false}" in line
+    assert said(plan_of("{model: org/tiny, modules: {odd: false}}", models=models)) == []
+
+
+def test_an_expression_that_matches_nothing_is_said() -> None:
+    made = plan_of("{model: org/tiny, modules: {down_porj: {bits: 8}}}")
+    assert any("'down_porj' changes nothing" in line for line in said(made, "warn"))
+
+
+def test_a_gated_data_set_is_refused_before_anything_is_read() -> None:
+    gated = PlanError("allenai/c4 is gated.", "Ask for access.", where="allenai/c4")
+    made = plan_of("model: org/tiny", datasets={"allenai/c4": gated})
+    assert any("allenai/c4 is gated." in line for line in said(made))
+
+
+def test_too_little_text_is_refused_with_numbers() -> None:
+    made = plan_of(LOCAL, files={"a.txt": FileFacts(1000, "ab" * 32)})
+    assert any("a.txt has 1000 bytes, which cannot be the 2048 tokens" in line for line in said(made))
+
+
+def test_measuring_on_the_calibration_is_said_to_flatter() -> None:
+    made = plan_of(LOCAL + "quality: a.txt")
+    assert any("the figures flatter the result" in line for line in said(made, "warn"))
+
+
+def test_a_mock_run_is_not_published() -> None:
+    text = "{model: org/tiny, dry_run: mock}"
+    assert said(plan_of(text)) == [] and any("of no use" in line for line in said(plan_of(text), "warn"))
+    published = plan_of(text, publisher="me")
+    assert published.exit_code == 2 and "its result is not published" in said(published)[0]

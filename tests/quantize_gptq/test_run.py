@@ -1,0 +1,136 @@
+"""The adapter on a trained tiny model, on the CPU: bits, settings, determinism, readers."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors import safe_open
+
+from tests.quantize_gptq.builders import Adapter, Made
+
+_READ = """
+import os, sys
+os.environ["GPTQMODEL_CPU_WORKERS"] = "2"
+import torch
+from gptqmodel import BACKEND, GPTQModel
+from transformers import AutoModelForCausalLM
+ids = torch.arange(3, 67)[None]
+with torch.inference_mode():
+    first = GPTQModel.load(sys.argv[1], device="cpu", backend=BACKEND.GPTQ_TORCH).model(input_ids=ids).logits
+    second = AutoModelForCausalLM.from_pretrained(sys.argv[1]).eval()(input_ids=ids).logits
+share = (first.argmax(-1) == second.argmax(-1)).float().mean().item()
+print("same", share, bool(torch.isfinite(first).all()))
+"""
+
+
+@pytest.fixture(scope="module")
+def quality(texts: Path) -> dict[str, object]:
+    return {"text": str(texts / "held-out.txt"), "chunks": 4}
+
+
+@pytest.fixture(scope="module")
+def by_bits(adapter: Adapter, quality: dict[str, object]) -> dict[int, Made]:
+    return {bits: adapter.run(f"bits-{bits}", bits=bits, quality=quality) for bits in (8, 4, 3, 2)}
+
+
+def test_divergence_grows_as_bits_shrink(by_bits: dict[int, Made]) -> None:
+    divergences = [by_bits[bits].quality["mean_kld"] for bits in (8, 4, 3, 2)]
+    assert divergences == sorted(divergences)
+    assert 0 < divergences[0] < 1e-4 and 3e-3 < divergences[3] < 3e-2
+
+
+def test_perplexity_stays_near_the_original_s(by_bits: dict[int, Made]) -> None:
+    for made in by_bits.values():
+        assert made.quality["perplexity"] == pytest.approx(made.quality["base_perplexity"], rel=0.05)
+
+
+def test_every_module_s_loss_is_there_and_grows_as_bits_shrink(by_bits: dict[int, Made]) -> None:
+    def losses(bits: int) -> list[float]:
+        rows = (by_bits[bits].folder / "quant_log.csv").read_text().splitlines()
+        assert rows[0] == "layer,module,loss,damp" and len(rows) == 1 + 4 * 7
+        return [float(row.split(",")[2]) for row in rows[1:]]
+
+    assert sum(losses(8)) < sum(losses(4)) < sum(losses(3)) < sum(losses(2))
+    assert (by_bits[4].folder / "layers.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_checkpoint_has_all_that_readers_look_for(by_bits: dict[int, Made], adapter: Adapter) -> None:
+    made = by_bits[4]
+    assert {"config.json", "model.safetensors", "quantize_config.json", "generation_config.json"} <= set(
+        made.digests
+    )
+    for name in ("tokenizer.json", "tokenizer_config.json", "tokenizer.model"):
+        assert (made.folder / name).read_bytes() == (adapter.model / name).read_bytes()
+    assert str(adapter.folder) not in "".join(
+        path.read_text() for path in made.folder.iterdir() if path.suffix in (".json", ".csv")
+    )
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_one_others(
+    by_bits: dict[int, Made], adapter: Adapter, quality: dict[str, object], texts: Path
+) -> None:
+    again = adapter.run("again", bits=4, quality=quality)
+    # The losses are sums over threads, whose last digits are those of the order in which they end.
+    changing = {"quant_log.csv", "layers.png"}
+    assert {name for name, digest in again.digests.items() if by_bits[4].digests[name] != digest} <= changing
+    calibration = {"text": str(texts / "calibration.txt"), "samples": 16, "length": 256, "seed": 1}
+    other = adapter.run("other", bits=4, calibration=calibration)
+    assert other.digests["model.safetensors"] != again.digests["model.safetensors"]
+
+
+def test_a_fresh_process_reads_it_with_gptqmodel_and_with_transformers(by_bits: dict[int, Made]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _READ, str(by_bits[4].folder)],
+        capture_output=True, text=True, cwd=by_bits[4].folder.parent, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    word, share, is_finite = done.stdout.splitlines()[-1].split()
+    assert word == "same" and float(share) > 0.98 and is_finite == "True"
+
+
+def test_every_setting_is_found_again_in_the_result(adapter: Adapter) -> None:
+    made = adapter.run(
+        "settings", bits=4, group_size=64, desc_act=True, damp_percent=0.05, symmetric=False,
+        modules={"down_proj": {"bits": 8}, "layers.0.": False},
+    )  # fmt: skip
+    found = made.settings
+    assert (found["bits"], found["group_size"], found["desc_act"], found["sym"]) == (4, 64, True, False)
+    assert found["meta"]["damp_percent"] == 0.05
+    with safe_open(made.folder / "model.safetensors", "pt") as file:
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    hidden, intermediate = shapes["model.layers.0.mlp.up_proj.weight"][::-1]
+    assert not [name for name in shapes if name.startswith("model.layers.0.") and "qweight" in name]
+    assert shapes["model.layers.1.mlp.up_proj.qweight"] == (hidden * 4 // 32, intermediate)
+    assert shapes["model.layers.1.mlp.down_proj.qweight"] == (intermediate * 8 // 32, hidden)
+    assert shapes["model.layers.1.mlp.up_proj.scales"] == (hidden // 64, intermediate)
+    assert "starts over" in made.notes
+
+
+@pytest.mark.parametrize("method", [pytest.param("gptq_v2", marks=pytest.mark.slow), "awq"])
+def test_other_methods_run_here_too(
+    method: str, adapter: Adapter, quality: dict[str, object], by_bits: dict[int, Made]
+) -> None:
+    made = adapter.run(method, method=method, quality=quality)
+    assert made.settings["quant_method"] == ("awq" if method == "awq" else "gptq")
+    assert made.settings["checkpoint_format"] == ("gemm" if method == "awq" else "gptq_v2")
+    assert made.quality["mean_kld"] < by_bits[3].quality["mean_kld"]
+
+
+@pytest.mark.slow
+def test_whole_rows_may_share_a_scale(adapter: Adapter) -> None:
+    made = adapter.run("rows", group_size=-1)
+    assert made.settings["group_size"] == -1
+    assert "sample" in made.files[0].about
+
+
+@pytest.mark.slow
+def test_a_mock_run_goes_through_every_step_and_measures_nothing(adapter: Adapter) -> None:
+    made = adapter.run("mock", dry_run="mock", quality=None)
+    assert "model.safetensors" in made.digests and "quality.json" not in made.digests
+
+
+def test_the_sample_in_the_record_begins_with_the_prompt(by_bits: dict[int, Made]) -> None:
+    about = json.loads(json.dumps(by_bits[4].files[0].about))
+    assert about["sample"].startswith("The meaning of life is")
