@@ -5,16 +5,16 @@ list, an unknown licence): the head is checked here, before anything is sent.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from llmcourse.core import licences
-from llmcourse.core.model import is_hub_id
+from llmcourse.core.model import ModelFacts, is_hub_id
 
 
 class CardMetadata(BaseModel):
@@ -78,3 +78,41 @@ def fence(text: str) -> str:
     """A Markdown fence that the text cannot close by itself."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     return "`" * max(3, longest + 1)
+
+
+def quantized_head(
+    model: ModelFacts,
+    licence: str,
+    tags: Iterable[str],
+    *,
+    library: str = "transformers",
+    base: ModelFacts | None = None,
+) -> CardMetadata:
+    """The head of what was quantized from `model`, or of an adapter for `base`.
+
+    The base model is the one that was quantized, not its parents: that is what people look for.
+    """
+    language = model.card.get("language") or []
+    task = model.card.get("pipeline_tag")
+    origin = base or model
+    return CardMetadata(
+        license=licence,
+        language=[name for name in (language if isinstance(language, list) else [language]) if is_word(name)],
+        library_name=library,
+        pipeline_tag=task if is_word(task) else "text-generation",
+        base_model=[origin.hub_id] if origin.hub_id and is_hub_id(origin.hub_id) else [],
+        base_model_relation="quantized" if base is None else "adapter",
+        tags=list(dict.fromkeys(tags)),
+    )
+
+
+def is_word(value: Any) -> TypeGuard[str]:
+    """Somebody else's card may hold anything there, and the Hub refuses a card for it."""
+    return isinstance(value, str) and re.fullmatch(r"[\w-]+", value) is not None
+
+
+def linked_name(model: ModelFacts) -> str:
+    """The model in Markdown, with the way to it on the Hub if it is there."""
+    if model.hub_id:
+        return f"[{model.hub_id}](https://huggingface.co/{model.hub_id})"
+    return model.name

@@ -112,6 +112,12 @@ class ModelFacts:
         return str(named if isinstance(named, str) else self.config.get("model_type", "unknown"))
 
     @property
+    def name(self) -> str:
+        """Of its repository, else of its folder; without what shells and URLs trip over."""
+        name = self.hub_id.rpartition("/")[2] if self.hub_id else self.ref.place.name
+        return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "model"
+
+    @property
     def weight_bytes(self) -> int:
         return sum(self.files[name] for name in self.weight_files)
 

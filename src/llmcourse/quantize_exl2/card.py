@@ -1,16 +1,15 @@
 """The model cards: of all results on main, and of each where it is published by itself."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any
 
 from llmcourse.core import licences
 from llmcourse.core.artifact import Artifact
-from llmcourse.core.card import Card, CardMetadata, render
+from llmcourse.core.card import Card, CardMetadata, linked_name, quantized_head, render
 from llmcourse.core.config import HubTarget
 from llmcourse.core.console import human_bytes
-from llmcourse.core.model import ModelFacts, is_hub_id
+from llmcourse.core.model import ModelFacts
 from llmcourse.core.model_checks import licence_of
 from llmcourse.core.plan import Facts
 from llmcourse.quantize_exl2.config import Config
@@ -60,9 +59,9 @@ def card(config: Config, facts: Facts, artifact: Artifact, repo: str | None) -> 
     model = facts.models[config.model]
     assert isinstance(model, ModelFacts), "the plan refuses models that cannot be read"
     rows = sorted(_rows(config, artifact, repo), key=lambda row: row.size)
-    licence = licences.combine({_name(model): licence_of(config.card, model)})
+    licence = licences.combine({model.name: licence_of(config.card, model)})
     shared = {
-        "model": f"[{model.hub_id}](https://huggingface.co/{model.hub_id})" if model.hub_id else _name(model),
+        "model": linked_name(model),
         "head_bits": config.head_bits,
         "calibration": _calibration(artifact.details.get("calibration", {})),
         "measurement": MEASUREMENT_NAME,
@@ -71,8 +70,8 @@ def card(config: Config, facts: Facts, artifact: Artifact, repo: str | None) -> 
         "licence_warning": "" if config.card.license else licence.warning,
         "versions": artifact.versions | artifact.details.get("dependencies", {}),
     }
-    metadata = _metadata(config, model, licence.name)
-    title = repo.rpartition("/")[2] if repo else f"{_name(model)}-exl2"
+    metadata = quantized_head(model, licence.name, ["exl2", *config.card.tags], library="exllamav2")
+    title = repo.rpartition("/")[2] if repo else f"{model.name}-exl2"
     quality: dict[str, Any] = next((file.about for file in artifact.files if file.path == QUALITY_NAME), {})
     values = {"title": title, "rows": rows, "quality": _of_original(quality), "is_one": False, **shared}
     texts = {f"{row.name}/{_CARD_NAME}": _card_of(row, model, metadata, shared) for row in rows}
@@ -83,7 +82,7 @@ def _card_of(row: Row, model: ModelFacts, metadata: CardMetadata, shared: dict[s
     """The card of one result; it says nothing of the others, so that it stays when they change."""
     is_own_repo = row.place is not None and row.place.repo != shared["main"]
     title = (
-        str(row.place.repo).rpartition("/")[2] if row.place and is_own_repo else f"{_name(model)} {row.name}"
+        str(row.place.repo).rpartition("/")[2] if row.place and is_own_repo else f"{model.name} {row.name}"
     )
     values = {"title": title, "rows": [row], "quality": None, "is_one": True, **shared}
     return render(Card(metadata, values), __package__)
@@ -121,27 +120,3 @@ def _calibration(found: dict[str, Any]) -> str:
     config = f", {found['name']}" if found.get("name") else ""
     at = f" at {found['revision'][:8]}" if found.get("revision") else ""
     return f"[{found['dataset']}](https://huggingface.co/datasets/{found['dataset']}){config}{at}{amount}"
-
-
-def _metadata(config: Config, model: ModelFacts, licence: str) -> CardMetadata:
-    language = model.card.get("language") or []
-    languages = language if isinstance(language, list) else [language]
-    task = model.card.get("pipeline_tag")
-    return CardMetadata(
-        license=licence,
-        language=[name for name in languages if _is_word(name)],
-        library_name="exllamav2",
-        pipeline_tag=task if _is_word(task) else "text-generation",
-        base_model=[model.hub_id] if model.hub_id and is_hub_id(model.hub_id) else [],
-        base_model_relation="quantized",
-        tags=list(dict.fromkeys(["exl2", *config.card.tags])),
-    )
-
-
-def _is_word(value: Any) -> TypeGuard[str]:
-    """Somebody else's card may hold anything there, and the Hub refuses a card for it."""
-    return isinstance(value, str) and re.fullmatch(r"[\w-]+", value) is not None
-
-
-def _name(model: ModelFacts) -> str:
-    return model.hub_id.rpartition("/")[2] if model.hub_id else model.ref.folder.absolute().name

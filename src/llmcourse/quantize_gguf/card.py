@@ -1,21 +1,21 @@
 """The model card of GGUF files: which to choose, what each costs, how to run them."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any
 
 from llmcourse.core import licences
 from llmcourse.core.artifact import Artifact, OutputFile
 from llmcourse.core.calibration import provenance
-from llmcourse.core.card import Card, CardMetadata
+from llmcourse.core.card import Card, linked_name, quantized_head
 from llmcourse.core.console import human_bytes
-from llmcourse.core.model import ModelFacts, is_hub_id
+from llmcourse.core.errors import LlmcourseError
+from llmcourse.core.model import ModelFacts
 from llmcourse.core.model_checks import licence_of
 from llmcourse.core.plan import Facts, FileFacts
 from llmcourse.quality.wish import quality_key
 from llmcourse.quantize_gguf.config import Config
-from llmcourse.quantize_gguf.naming import IMATRIX_PIECE, PLOT_NAME, model_name
+from llmcourse.quantize_gguf.naming import IMATRIX_PIECE, PLOT_NAME
 from llmcourse.quantize_gguf.types import type_facts
 
 # Beside the weights: compute buffers, and the cache of a context of a few thousand tokens.
@@ -67,10 +67,10 @@ def card(config: Config, facts: Facts, artifact: Artifact, repo: str | None) -> 
     model = facts.models[config.model]
     assert isinstance(model, ModelFacts), "the plan refuses models that cannot be read"
     rows = sorted(_rows(artifact.files), key=lambda row: row.size)
-    licence = licences.combine({model_name(model): licence_of(config.card, model)})
+    licence = licences.combine({model.name: licence_of(config.card, model)})
     values = {
-        "title": repo.rpartition("/")[2] if repo else f"{model_name(model)}-GGUF",
-        "model": _link(model),
+        "title": repo.rpartition("/")[2] if repo else f"{model.name}-GGUF",
+        "model": linked_name(model),
         "place": repo,
         "is_adapter": model.is_adapter,
         "rows": rows,
@@ -83,7 +83,10 @@ def card(config: Config, facts: Facts, artifact: Artifact, repo: str | None) -> 
         "licence_warning": "" if config.card.license else licence.warning,
         "versions": artifact.versions,
     }
-    return Card(_metadata(config, facts, model, licence.name), values)
+    tags = ["gguf", "llama.cpp", "autoquant", *(["imatrix"] if config.imatrix else []), *config.card.tags]
+    base = facts.models.get(config.base or "") if model.is_adapter else None
+    assert not isinstance(base, LlmcourseError), "the plan refuses models that cannot be read"
+    return Card(quantized_head(model, licence.name, tags, library="gguf", base=base), values)
 
 
 def _measurement(config: Config, facts: Facts, rows: list[Row]) -> dict[str, Any] | None:
@@ -103,33 +106,6 @@ def _rows(files: tuple[OutputFile, ...]) -> Iterator[Row]:
         shards = sorted((file for file in files if file.piece == name), key=lambda file: file.path)
         size = sum(file.size for file in shards)
         yield Row(name, shards[0].path, len(shards), size, shards[0].about)
-
-
-def _metadata(config: Config, facts: Facts, model: ModelFacts, licence: str) -> CardMetadata:
-    language = model.card.get("language") or []
-    languages = language if isinstance(language, list) else [language]
-    task = model.card.get("pipeline_tag")
-    origin = facts.models.get(config.base or "") if model.is_adapter else model
-    hub_id = origin.hub_id if isinstance(origin, ModelFacts) else None
-    tags = ["gguf", "llama.cpp", "autoquant", *(["imatrix"] if config.imatrix else [])]
-    return CardMetadata(
-        license=licence,
-        language=[name for name in languages if _is_word(name)],
-        library_name="gguf",
-        pipeline_tag=task if _is_word(task) else "text-generation",
-        base_model=[hub_id] if hub_id and is_hub_id(hub_id) else [],
-        base_model_relation="adapter" if model.is_adapter else "quantized",
-        tags=list(dict.fromkeys([*tags, *config.card.tags])),
-    )
-
-
-def _is_word(value: Any) -> TypeGuard[str]:
-    """Somebody else's card may hold anything there, and the Hub refuses a card for it."""
-    return isinstance(value, str) and re.fullmatch(r"[\w-]+", value) is not None
-
-
-def _link(model: ModelFacts) -> str:
-    return f"[{model.hub_id}](https://huggingface.co/{model.hub_id})" if model.hub_id else model_name(model)
 
 
 def _imatrix(config: Config, facts: Facts, artifact: Artifact) -> dict[str, Any] | None:

@@ -1,7 +1,6 @@
 """Names of what is made: of the model, of its files, and what stands in their metadata."""
 
 import hashlib
-import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,15 +11,9 @@ QUALITY_NAME, PLOT_NAME, IMATRIX_NAME = "quality.json", "quality.png", "imatrix.
 IMATRIX_PIECE = "imatrix"
 
 
-def model_name(model: ModelFacts) -> str:
-    """The model's own name: of its repository, else of its folder; without what shells and URLs trip over."""
-    name = model.hub_id.rpartition("/")[2] if model.hub_id else model.ref.place.name
-    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "model"
-
-
 def file_name(model: ModelFacts, type_name: str) -> str:
     """`name.Q4_K_M.gguf`: the type in upper case, where the Hub and ollama look for it."""
-    return f"{model_name(model)}.{type_name}.gguf"
+    return f"{model.name}.{type_name}.gguf"
 
 
 def metadata(model: ModelFacts, licence: str | None, quantized_by: str) -> dict[str, Any]:
@@ -28,7 +21,7 @@ def metadata(model: ModelFacts, licence: str | None, quantized_by: str) -> dict[
 
     The base model is the one that is quantized, not its parents: that is what people want to find.
     """
-    found: dict[str, Any] = {"name": model_name(model), "quantized_by": quantized_by}
+    found: dict[str, Any] = {"name": model.name, "quantized_by": quantized_by}
     if licence:
         found["license"] = licence
     if model.hub_id:
