@@ -1,6 +1,6 @@
 """`llmcourse quantize-gptq` against a script that calls gptqmodel directly: time, memory, weights.
 
-A bf16 Llama of about 120 M random parameters (hidden 1024, 8 layers, intermediate 2816, vocabulary 8192) is
+A bf16 Llama of about 68 M random parameters (hidden 1024, 4 layers, intermediate 2816, vocabulary 8192) is
 made on the spot.  Both quantize to 4 bits in groups of 128 over the same windows, on the CPU, in a process of
 their own; ours also reads the text, reloads the result, lets it generate, hashes it and writes the card.
 
@@ -23,7 +23,7 @@ from measure import Measure, run
 from llmcourse.testing.models import build_family, build_random_llama
 
 _BIN = Path(sys.executable).parent
-_SAMPLES, _LENGTH = 64, 512
+_SAMPLES, _LENGTH = 32, 512
 _TIME_LIMIT = 1.05
 
 _DIRECTLY = """
@@ -59,7 +59,7 @@ def _compare(folder: Path, runs: int) -> None:
     model = folder / "gptq-model"
     if not model.exists():
         build_random_llama(
-            model, hidden=1024, layers=8, intermediate=2816, vocab=8192, heads=16, kv_heads=16,
+            model, hidden=1024, layers=4, intermediate=2816, vocab=8192, heads=16, kv_heads=16,
             tokenizer_from=family.base,
         )  # fmt: skip
     text = folder / "calibration.txt"

@@ -83,6 +83,7 @@ def test_without_keep_local_nothing_is_deleted_that_the_hub_does_not_hold(
     assert not list((alice.folder / "out").glob("*.gguf"))
 
 
+@pytest.mark.slow
 def test_a_file_that_vanished_from_the_hub_and_from_here_is_made_again(alice: Cli, hub: LoopbackHub) -> None:
     gone = (*PUSH, "keep_local=false", "types=[Q8_0]")
     assert alice(*gone).exit_code == 0

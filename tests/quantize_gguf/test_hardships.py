@@ -93,6 +93,7 @@ def test_the_types_that_were_made_get_their_card_though_one_died(quantize: Cli) 
     assert again.exit_code == 0 and "quantize Q8_0" not in steps(again), again.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [b"", b"\x93NUMPY"])
 def test_a_saved_window_without_its_end_is_measured_again(content: bytes, quantize: Cli) -> None:
     asked = (*RUN, "types=[Q8_0]", "quality.text=held-out.txt", "quality.chunks=40")
@@ -108,6 +109,7 @@ def test_a_saved_window_without_its_end_is_measured_again(content: bytes, quanti
     assert made.exit_code == 0, made.stderr
 
 
+@pytest.mark.slow
 def test_an_imatrix_of_another_model_is_refused_before_the_conversion(
     fresh: Cli, family: Family, tmp_path: Path
 ) -> None:
@@ -124,6 +126,7 @@ def test_an_imatrix_of_another_model_is_refused_before_the_conversion(
         assert "Traceback" not in refused.stderr
 
 
+@pytest.mark.slow
 def test_without_keep_local_no_more_files_pile_up_than_the_plan_says(quantize: Cli, hub: LoopbackHub) -> None:
     hub.settings.upload_pace.bytes_per_s = 2e6
     alice = logged_in(quantize, hub)

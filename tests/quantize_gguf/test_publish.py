@@ -116,6 +116,7 @@ def test_without_keep_local_the_hub_has_all_and_this_machine_nothing(alice: Cli,
     assert len(titles(hub)) == count
 
 
+@pytest.mark.slow
 def test_without_keep_local_types_can_be_added_and_measured_later(
     alice: Cli, hub: LoopbackHub, family: Family, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -133,6 +134,7 @@ def test_without_keep_local_types_can_be_added_and_measured_later(
     assert "Traceback" not in measured.stderr and len(on_hub(hub)) == 2
 
 
+@pytest.mark.slow
 def test_without_keep_local_each_type_is_measured_before_it_goes(
     alice: Cli, hub: LoopbackHub, family: Family
 ) -> None:

@@ -89,6 +89,7 @@ def test_a_measurement_that_is_added_later_leaves_the_types_untouched(
     assert marks(out) == before
 
 
+@pytest.mark.slow
 def test_another_text_is_measured_anew(quantize: Cli, begin_again: Begin) -> None:
     out = quantize.folder / "out"
     assert quantize(*RUN, *QUALITY, "types=[Q8_0]").exit_code == 0
@@ -142,6 +143,7 @@ def test_a_file_that_was_deleted_is_made_again_alone(quantize: Cli, begin_again:
     assert kept.items() < marks(out).items()
 
 
+@pytest.mark.slow
 def test_half_of_a_split_type_is_not_taken_for_all_of_it(quantize: Cli, family: Family) -> None:
     """As a kill leaves it that comes between the first shard's record and the second's."""
     write_config(quantize.folder, model=str(family.base), types=["Q8_0"], split="2M")
@@ -160,6 +162,7 @@ def test_half_of_a_split_type_is_not_taken_for_all_of_it(quantize: Cli, family: 
     assert digests(again.json["files"]) == digests(first.json["files"]) and whole(out)
 
 
+@pytest.mark.slow
 def test_other_bytes_are_another_result_and_need_force(quantize: Cli) -> None:
     out = quantize.folder / "out"
     assert quantize(*RUN, "types=[Q8_0]").exit_code == 0
@@ -199,6 +202,7 @@ def test_an_edited_card_and_foreign_files_survive_when_a_type_is_added(
     assert {"base.Q8_0.gguf", "base.Q4_K_M.gguf"} < set(marks(out))
 
 
+@pytest.mark.slow
 def test_another_model_under_the_same_name_is_noticed(quantize: Cli, family: Family) -> None:
     shutil.copytree(family.base, quantize.folder / "model")
     write_config(quantize.folder, model="./model", types=["Q8_0"])

@@ -107,8 +107,12 @@ class Adapter:
         self.folder = folder
         self.model = model
         self.texts = texts
-        log = (folder / "log.txt").open("wb")
-        self.worker = Worker("llmcourse.quantize_gptq.run", log, is_verbose=False)
+        self.log = (folder / "log.txt").open("wb")
+        self.worker = Worker("llmcourse.quantize_gptq.run", self.log, is_verbose=False)
+
+    def stop(self) -> None:
+        self.worker.stop()
+        self.log.close()
 
     def run(self, name: str, **keys: Any) -> Made:
         """Run a job; `keys` are those of the config."""

@@ -24,4 +24,4 @@ def texts(tmp_path_factory: pytest.TempPathFactory, family: Family) -> Path:
 def adapter(tmp_path_factory: pytest.TempPathFactory, texts: Path) -> Iterator[Adapter]:
     adapter = Adapter(tmp_path_factory.mktemp("adapter"), build_family().base, texts)
     yield adapter
-    adapter.worker.stop()
+    adapter.stop()

@@ -92,17 +92,50 @@ def test_killed_between_layers_it_goes_on_after_the_last_finished_one(alice: Cli
     assert all(torch.equal(tensors[name], whole_tensors[name]) for name in tensors)
 
 
+def test_a_result_whose_weights_were_deleted_is_made_again_with_weights(alice: Cli, family: Family) -> None:
+    write(alice.folder, model=str(family.base))
+    made = alice("quantize-gptq", "g.yaml", "-o", "out", "--json")
+    assert made.exit_code == 0, made.stderr
+    (alice.folder / "out" / "model.safetensors").unlink()
+    again = alice("quantize-gptq", "g.yaml", "-o", "out", "--json")
+    assert again.exit_code == 0, again.stderr
+    digests = [{file["path"]: file["sha256"] for file in result.json["files"]} for result in (made, again)]
+    assert digests[0]["model.safetensors"] == digests[1]["model.safetensors"]
+    assert (alice.folder / "out" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("done", [1, 4])
+def test_killed_while_finished_files_are_recorded_it_ends_with_all_of_them(
+    done: int, alice: Cli, family: Family
+) -> None:
+    write(alice.folder, model=str(family.base))
+    process = alice.start("quantize-gptq", "g.yaml", "-o", "out")
+    record = alice.folder / ".out.llmcourse" / "run.json"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if record.exists() and record.read_text().count('"sha256"') >= done:
+            break
+    process.kill()
+    process.communicate()
+    resumed = alice("quantize-gptq", "g.yaml", "-o", "out", "--json")
+    assert resumed.exit_code == 0, resumed.stderr
+    names = {file["path"] for file in resumed.json["files"]}
+    assert {"model.safetensors", "config.json", "tokenizer.json", "README.md"} <= names
+    assert names | {"llmcourse.json"} == {path.name for path in (alice.folder / "out").iterdir()}
+
+
 @pytest.mark.parametrize(
     ("override", "code", "sentence", "fix"),
     [
         ("bits=5", 2, "5 bits have a layout that only gptqmodel reads", "Use 4 or 8 bits"),
-        ("group_size=96", 4, "Groups of 96 do not divide the 512 columns", "Set group_size=128"),
+        ("group_size=1024", 4, "Groups of 1024 do not divide the", "Set group_size=128"),
         ("calibration.text=gone.txt", 4, "gone.txt cannot be read", "Check the path"),
         ("calibration.samples=100000", 4, "which cannot be the 12800000 tokens", "set samples"),
         ("device=cuda", 3, "There is no CUDA device", "device: cpu"),
         ("backend=auto-gptq", 3, "auto-gptq quantizes on a CUDA device only", "backend: gptqmodel"),
         ("model=llmcourse-demo/tiny-lama", 4, "There is no llmcourse-demo/tiny-lama", "Check the name"),
         ("quality=gone.txt", 4, "gone.txt cannot be read", "Check the path"),
+        ("quality=calibration.parquet", 2, "is no plain text", "Give a text file"),
         ("modules={down_proj: {bit: 8}}", 2, "'bit' is not a known key", "Did you mean 'bits'?"),
     ],
 )

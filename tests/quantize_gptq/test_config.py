@@ -24,10 +24,16 @@ def test_a_local_calibration_leaves_no_data_set() -> None:
     ("text", "what", "fix"),
     [
         ("bits: 5", "5 bits have a layout that only gptqmodel reads", "Use 4 or 8 bits"),
-        ("bits: 16", "GPTQ has no 16 bits", "Use 2, 3, 4 or 8"),
-        ("bits: four", "GPTQ has no 'four' bits", "Use 2, 3, 4 or 8"),
-        ("bits: true", "GPTQ has no True bits", "Use 2, 3, 4 or 8"),
-        ("group_size: 0", "a group of 0 weights", "or -1 for a row"),
+        ("bits: 16", "bits cannot be 16", "Use 2, 3, 4 or 8"),
+        ("bits: four", "bits cannot be 'four'", "Use 2, 3, 4 or 8"),
+        ("bits: true", "bits cannot be True", "Use 2, 3, 4 or 8"),
+        ("group_size: 0", "no groups of 0 weights", "or -1 for a whole row"),
+        ("group_size: 96", "no groups of 96 weights", "or -1 for a whole row"),
+        ("group_size: true", "no groups of True weights", "16, 32, 64, 128"),
+        ("modules: {down_proj: {group_size: 48}}", "no groups of 48 weights", "or -1"),
+        ("modules: {down_proj: }", "'down_proj' wishes nothing", "Write false"),
+        ("{method: awq, modules: {down_proj: {bits: 8}}}", "awq is of 4 bits", "method: gptq"),
+        ("quality: {text: held.parquet}", "'held.parquet' is no plain text", "Give a text file"),
         ("damp_percent: 0", "damp_percent", ""),
         ("damp_percent: 1.5", "damp_percent", ""),
         ("modules: {'(': {bits: 8}}", "'(' is no regular expression", "escape it"),
@@ -42,7 +48,7 @@ def test_a_local_calibration_leaves_no_data_set() -> None:
     ],
 )
 def test_a_mistake_is_named_with_its_mend(text: str, what: str, fix: str) -> None:
-    body = text.strip("{}") if text.startswith("{") else text
+    body = text[1:-1] if text.startswith("{") else text
     with pytest.raises(LlmcourseError) as caught:
         config(f"{{model: org/name, {body}}}")
     assert isinstance(caught.value, ConfigError)
@@ -62,3 +68,8 @@ def test_none_means_no_measurement_and_a_path_alone_is_a_text() -> None:
 
 def test_the_measurement_and_the_card_change_no_weight() -> None:
     assert {"quality", "card", "output", "hub"} <= config("model: org/name").NOT_COMPUTED
+
+
+def test_a_config_is_read_again_from_what_a_job_says_of_it() -> None:
+    read = config("{model: org/name, modules: {down_proj: {bits: 8}, v_proj: false}}")
+    assert type(read)(**read.model_dump(mode="json")) == read

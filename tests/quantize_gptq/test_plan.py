@@ -46,7 +46,7 @@ def test_fewer_bits_make_a_smaller_result() -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("group_size: 96", "group_size: Groups of 96 do not divide the"),
+        ("group_size: 1024", "group_size: Groups of 1024 do not divide the"),
         ("device: cuda", "device: There is no CUDA device on this machine."),
         ("backend: auto-gptq", "backend: auto-gptq quantizes on a CUDA device only, and there is none here."),
     ],
@@ -57,11 +57,11 @@ def test_refused(text: str, sentence: str) -> None:
 
 def test_a_missing_gpu_ends_with_3_and_a_wrong_shape_with_4() -> None:
     assert plan_of("{model: org/tiny, device: cuda}").exit_code == 3
-    assert plan_of("{model: org/tiny, group_size: 96}").exit_code == 4
+    assert plan_of("{model: org/tiny, group_size: 1024}").exit_code == 4
 
 
 def test_the_fix_of_a_wrong_group_names_one_that_fits() -> None:
-    [line] = said(plan_of("{model: org/tiny, group_size: 96}"))
+    [line] = said(plan_of("{model: org/tiny, group_size: 1024}"))
     assert line.endswith("Set group_size=128.")
 
 
@@ -129,6 +129,36 @@ def test_too_little_text_is_refused_with_numbers() -> None:
 def test_measuring_on_the_calibration_is_said_to_flatter() -> None:
     made = plan_of(LOCAL + "quality: a.txt")
     assert any("the figures flatter the result" in line for line in said(made, "warn"))
+
+
+def test_windows_that_the_model_s_context_does_not_hold_are_refused() -> None:
+    short = model(config={"architectures": ["GPT2LMHeadModel"], "n_positions": 256})
+    made = plan_of("{model: org/tiny, quality: b.txt}", models={"org/tiny": short})
+    assert any(
+        "Windows of 2048 tokens are longer than the model's context of 256" in line for line in said(made)
+    )
+    assert any(line.startswith("quality: The model's context of 256 tokens") for line in said(made))
+
+
+def test_an_encoder_with_a_decoder_is_refused() -> None:
+    t5 = model(config={"architectures": ["T5ForConditionalGeneration"], "is_encoder_decoder": True})
+    made = plan_of("model: org/tiny", models={"org/tiny": t5})
+    assert any("is no language model that generates" in line for line in said(made))
+
+
+def test_a_mac_s_device_is_refused_elsewhere() -> None:
+    assert any(
+        "mps is there on Macs only" in line for line in said(plan_of("{model: org/tiny, device: mps}"))
+    )
+
+
+def test_a_pickled_model_s_advice_names_no_key_that_is_not_there() -> None:
+    [line] = said(plan_of("model: org/tiny", models={"org/tiny": model(is_pickled=True)}))
+    assert line.endswith("Use a model with safetensors.")
+
+
+def test_a_mock_run_promises_no_measurement() -> None:
+    assert plan_of("{model: org/tiny, dry_run: mock, quality: b.txt}").pieces == ("checkpoint",)
 
 
 def test_a_mock_run_is_not_published() -> None:

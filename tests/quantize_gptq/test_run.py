@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
+from llmcourse.core.errors import PlanError
+from llmcourse.testing.models import build_random_llama
 from tests.quantize_gptq.builders import Adapter, Made
 
 _READ = """
@@ -49,7 +51,7 @@ def test_perplexity_stays_near_the_original_s(by_bits: dict[int, Made]) -> None:
 def test_every_module_s_loss_is_there_and_grows_as_bits_shrink(by_bits: dict[int, Made]) -> None:
     def losses(bits: int) -> list[float]:
         rows = (by_bits[bits].folder / "quant_log.csv").read_text().splitlines()
-        assert rows[0] == "layer,module,loss,damp" and len(rows) == 1 + 4 * 7
+        assert rows[0] == "layer,module,loss,damp,fallback" and len(rows) == 1 + 4 * 7
         return [float(row.split(",")[2]) for row in rows[1:]]
 
     assert sum(losses(8)) < sum(losses(4)) < sum(losses(3)) < sum(losses(2))
@@ -108,7 +110,8 @@ def test_every_setting_is_found_again_in_the_result(adapter: Adapter) -> None:
     assert "starts over" in made.notes
 
 
-@pytest.mark.parametrize("method", [pytest.param("gptq_v2", marks=pytest.mark.slow), "awq"])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["gptq_v2", "awq"])
 def test_other_methods_run_here_too(
     method: str, adapter: Adapter, quality: dict[str, object], by_bits: dict[int, Made]
 ) -> None:
@@ -126,11 +129,41 @@ def test_whole_rows_may_share_a_scale(adapter: Adapter) -> None:
 
 
 @pytest.mark.slow
-def test_a_mock_run_goes_through_every_step_and_measures_nothing(adapter: Adapter) -> None:
-    made = adapter.run("mock", dry_run="mock", quality=None)
+def test_a_mock_run_goes_through_every_step_and_measures_nothing(
+    adapter: Adapter, quality: dict[str, object]
+) -> None:
+    made = adapter.run("mock", dry_run="mock", quality=quality)
     assert "model.safetensors" in made.digests and "quality.json" not in made.digests
 
 
-def test_the_sample_in_the_record_begins_with_the_prompt(by_bits: dict[int, Made]) -> None:
+@pytest.mark.slow
+def test_experts_that_no_text_reached_are_named_and_a_wrong_name_is_refused(
+    adapter: Adapter, tmp_path: Path
+) -> None:
+    folder = build_random_llama(
+        tmp_path / "mixture", architecture="mixtral", hidden=128, intermediate=256, layers=1,
+        tokenizer_from=adapter.model,
+    )  # fmt: skip
+    own = Adapter(tmp_path, folder, adapter.texts)
+    try:
+        short = {"text": str(adapter.texts / "calibration.txt"), "samples": 1, "length": 12}
+        made = own.run("rounded", calibration=short)
+        assert "were only rounded" in made.notes and made.files[0].about["rounded"]
+        with pytest.raises(PlanError, match="'no_such_module' matches no module"):
+            own.run("unmatched", modules={"no_such_module": {"bits": 8}})
+    finally:
+        own.stop()
+
+
+def test_damping_that_had_to_be_raised_is_told(adapter: Adapter) -> None:
+    (adapter.folder / "same.txt").write_text("a " * 20_000)
+    calibration = {"text": str(adapter.folder / "same.txt"), "samples": 8, "length": 128}
+    made = adapter.run("damped", damp_percent=1e-5, calibration=calibration)
+    assert "damp_percent was raised for" in made.notes
+    damps = {row.split(",")[3] for row in (made.folder / "quant_log.csv").read_text().splitlines()[1:]}
+    assert "1e-05" in damps and len(damps) > 1
+
+
+def test_the_sample_in_the_record_goes_on_after_the_prompt(by_bits: dict[int, Made]) -> None:
     about = json.loads(json.dumps(by_bits[4].files[0].about))
-    assert about["sample"].startswith("The meaning of life is")
+    assert len(about["sample"]) > len("The meaning of life is")

@@ -39,12 +39,12 @@ def texts(
 
 def _reader(path: Path) -> Callable[[Path, Rows], Iterator[str]]:
     readers = dict.fromkeys(LINES, _lines) | dict.fromkeys(TABLE, _table)
-    return readers.get(path.suffix, _plain)
+    return readers.get(path.suffix.lower(), _plain)
 
 
 def _plain(path: Path, _: Rows) -> Iterator[str]:
     try:
-        yield path.read_text(encoding="utf-8")
+        yield path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise _damaged(path, f"is not UTF-8 text ({error.reason})") from None
 

@@ -48,7 +48,13 @@ class Rows:
             raise PlanError(
                 f"{where} has no {column!r}.", "Correct the data, or set column: to another name.", where
             )
-        return value if isinstance(value, str) else self._conversation(value, where)
+        if not isinstance(value, str):
+            return self._conversation(value, where)
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:  # half of a pair, as JSON can write it
+            raise PlanError(f"{where} is no Unicode text ({error.reason}).", "Correct it.", where) from None
+        return value
 
     def is_empty(self, row: Mapping[str, Any]) -> bool:
         """Whether the row has the column, with nothing in it; tables are full of such rows."""
@@ -56,17 +62,17 @@ class Rows:
         return bool(columns) and not any(row[name] for name in columns)
 
     def _conversation(self, value: Any, where: str) -> str:
-        if getattr(self._tokenizer, "chat_template", None) is None:
-            raise PlanError(
-                f"{where} is a conversation, and the model has no chat template to write it with.",
-                "Give plain text, or quantize the model that was made for conversations.",
-                where=where,
-            )
         messages = [_message(item, where) for item in value] if isinstance(value, list) else []
         if not messages:
             raise PlanError(
                 f"{where} is neither a text nor a list of messages.",
                 'Write {"text": "…"} or {"messages": [{"role": "user", "content": "…"}]}.',
+                where=where,
+            )
+        if getattr(self._tokenizer, "chat_template", None) is None:
+            raise PlanError(
+                f"{where} is a conversation, and the model has no chat template to write it with.",
+                "Give plain text, or quantize the model that was made for conversations.",
                 where=where,
             )
         assert self._tokenizer is not None, "it has a template"

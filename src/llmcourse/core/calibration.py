@@ -75,7 +75,7 @@ class Calibration(Source):
     @classmethod
     def _kinds_of_files(cls, value: list[str] | None) -> list[str] | None:
         for name in value or ():
-            if PurePath(name).suffix not in (*PLAIN, *LINES, *TABLE):
+            if PurePath(name).suffix.lower() not in (*PLAIN, *LINES, *TABLE):
                 raise ValueError(f"{name!r} is no kind of file that is read | Give .txt, .jsonl or .parquet.")
         return value
 
@@ -131,7 +131,7 @@ def calibration_checks(wish: Calibration, facts: Facts) -> Iterator[Check]:
         yield from (failure(error, "calibration") for error in errors)
         return
     size = sum(file.size for file in found if isinstance(file, FileFacts))
-    is_plain = all(PurePath(name).suffix in PLAIN for name in wish.files())
+    is_plain = all(PurePath(name).suffix.lower() in PLAIN for name in wish.files())
     names = ", ".join(PurePath(name).name for name in wish.files())
     if is_plain and size < wish.tokens:
         yield fail(

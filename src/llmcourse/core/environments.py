@@ -30,7 +30,8 @@ from llmcourse.core.progress import Progress, event_from_json
 # The regular expression of PEP 723, for blocks of the type "script".
 _HEADER = re.compile(r"(?m)^# /// script$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
 _WHOLE = "llmcourse-whole"  # written last: a build that was killed has no such file
-_NAMES_A_SECRET = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|_KEY)$", re.IGNORECASE)
+_NAMES_A_SECRET = re.compile(r"TOKEN|SECRET|PASSW|KEY|CREDENTIAL|_PAT$", re.IGNORECASE)
+_NO_HUB = {"HF_HUB_OFFLINE": "1", "HF_TOKEN_PATH": os.devnull}
 _CREDENTIALS = re.compile(r"(?<=//)[^/@\s]+@")
 
 # Runs before what is started.  Its group holds all that it starts in turn, compilers for example; the pipe
@@ -181,7 +182,7 @@ class Environment:
         """
         return TiedProcess(
             self.python, _SCRIPT, [self.script, *arguments],
-            env={**_without_secrets(), "HF_HUB_OFFLINE": "1", **(environment or {})},
+            env={**_without_secrets(), **_NO_HUB, **(environment or {})},
             stdin=stdin, stdout=stdout, stderr=stderr,
         )  # fmt: skip
 
@@ -268,6 +269,8 @@ def _without_secrets(is_for_uv: bool = False) -> dict[str, str]:
     def is_kept(name: str) -> bool:
         if name.startswith(("PIP_", "UV_")):
             return is_for_uv
+        if name.upper().endswith("_PROXY"):
+            return is_for_uv  # it may hold a password
         return not _NAMES_A_SECRET.search(name)
 
     return {name: value for name, value in os.environ.items() if is_kept(name)}

@@ -81,9 +81,19 @@ class Making:
                 if not whole_pieces(workspace.done):
                     raise
                 self.failure = error  # told when what was made has its card and its name
+        self._refuse_incomplete(workspace)
         artifact = self._write_card(self._artifact_of(workspace.done), workspace.files)
         workspace.publish(artifact)
         return artifact
+
+    def _refuse_incomplete(self, workspace: Workspace) -> None:
+        """What is not all there gets no final name, whatever the adapter thinks of it."""
+        missing = set(self.planning.plan.pieces) - whole_pieces(workspace.done)
+        if missing and not self.failure:
+            raise LibraryError(
+                f"The run ended without {', '.join(sorted(missing))}.",
+                "Run the same command again; if it ends so again, delete the output folder first.",
+            )
 
     def _artifact_of(self, files: Sequence[OutputFile]) -> Artifact:
         return Artifact(

@@ -13,9 +13,9 @@ TOKENIZER_FILES = ("tokenizer.model", "tokenizer.json", "vocab.json", "vocab.txt
 
 
 def reading_checks(
-    name: str, model: ModelFacts | LlmcourseError, allow_pickle: bool, trust_remote_code: bool
+    name: str, model: ModelFacts | LlmcourseError, allow_pickle: bool | None, trust_remote_code: bool
 ) -> Iterator[Check]:
-    """Whether the model `name` can be read, and safely."""
+    """Whether the model `name` can be read, and safely; allow_pickle is None where there is no such key."""
     if isinstance(model, LlmcourseError):
         yield failure(model, name)
         return
@@ -25,7 +25,9 @@ def reading_checks(
         yield fail(
             name,
             f"{name} has pickled weights ({model.weight_files[0]}), which can run code when read.",
-            "Use a model with safetensors, or set allow_pickle=true if you trust it.",
+            "Use a model with safetensors."
+            if allow_pickle is None
+            else "Use a model with safetensors, or set allow_pickle=true if you trust it.",
         )
     if trust_remote_code:
         yield warn("trust_remote_code", "Code that the model brings will run on this machine.")

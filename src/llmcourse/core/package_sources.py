@@ -30,7 +30,8 @@ def as_pip_finds_packages() -> tuple[dict[str, str], list[str]]:
 
 def _pip_settings() -> dict[str, str]:
     """What pip's files and variables say, by the name of the option; nothing where there is no pip."""
-    command = [sys.executable, "-m", "pip", "config", "list"]
+    # -P: a pip.py in the current folder is none of ours.
+    command = [sys.executable, "-P", "-m", "pip", "config", "list"]
     listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
     settings: dict[str, str] = {}
     # pip's own order: what is for all commands gives way to what is for one, and both to the environment.

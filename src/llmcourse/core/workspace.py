@@ -101,7 +101,7 @@ class Workspace:
             if not file.piece or file.path in known:
                 continue
             if file.is_local and source.is_file():
-                _share(source, place)
+                share(source, place)
             if self._is_whole(file):
                 self.done.append(file)
 
@@ -186,7 +186,8 @@ class Workspace:
                 path.replace(place.with_name(f"{place.name}.kept") if place.exists() else place)
 
 
-def _share(source: Path, place: Path) -> None:
+def share(source: Path, place: Path) -> None:
+    """The same file under another name, without its bytes twice where the file system can."""
     place.unlink(missing_ok=True)
     place.parent.mkdir(parents=True, exist_ok=True)
     try:

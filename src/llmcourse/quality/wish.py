@@ -1,12 +1,14 @@
 """What a config may say about measuring a quantized model."""
 
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from llmcourse.core.config import Strict
 from llmcourse.core.model import expanded
+
+_ROWS = (".jsonl", ".parquet", ".json", ".gz", ".zst")
 
 
 class Quality(Strict):
@@ -19,6 +21,15 @@ class Quality(Strict):
     @classmethod
     def _a_path_alone(cls, value: Any) -> Any:
         return {"text": value} if isinstance(value, str) else value
+
+    @field_validator("text")
+    @classmethod
+    def _plain_text(cls, value: str) -> str:
+        if PurePath(value).suffix.lower() in _ROWS:
+            raise ValueError(
+                f"{value!r} is no plain text | Give a text file; its bytes are what is measured."
+            )
+        return value
 
     @property
     def path(self) -> Path:

@@ -10,6 +10,7 @@ from llmcourse.core.errors import LlmcourseError, MissingError
 from llmcourse.core.machine import Machine
 from llmcourse.core.model import ModelFacts
 from llmcourse.core.plan import Check, Estimate, Facts, FileFacts, Plan, fail, failure, ok, warn
+from llmcourse.quality.checks import quality_checks
 from llmcourse.quality.sizes import CONTEXT, base_bytes
 from llmcourse.quantize_exl2.config import Config
 from llmcourse.quantize_exl2.extension import present
@@ -68,10 +69,10 @@ def _text_checks(config: Config, facts: Facts) -> Iterator[Check]:
                     "calibration",
                 )
             )
-    for name, what in ((config.measurement, MEASUREMENT), (_quality_text(config), "quality")):
-        found = facts.files.get(name or "")
-        if isinstance(found, LlmcourseError):
-            yield failure(found, what)
+    measurement = facts.files.get(config.measurement or "")
+    if isinstance(measurement, LlmcourseError):
+        yield failure(measurement, MEASUREMENT)
+    yield from quality_checks(config.quality, config.calibration, facts)
     longest = max(config.calibration.length if config.calibration else LENGTH, config.measurement_length)
     if longest > _LONG:
         yield warn("length", f"Rows of {longest} tokens take much more GPU memory than those of {_LONG}.")

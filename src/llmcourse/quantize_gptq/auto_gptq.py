@@ -24,7 +24,6 @@ MODEL_TYPES = frozenset(
         "mixtral", "opt", "qwen2",
     }
 )  # fmt: skip
-BITS = (2, 3, 4, 8)
 
 
 def environment() -> Environment:

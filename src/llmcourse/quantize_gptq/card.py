@@ -35,6 +35,7 @@ def card(config: Config, facts: Facts, artifact: Artifact, repo: str | None) -> 
         "calibration": artifact.details.get("calibration", {}),
         "quality": _quality(artifact, files),
         "plot": _PLOT if _PLOT in files else None,
+        "rounded": next((file.about["rounded"] for file in artifact.files if "rounded" in file.about), []),
         "sample": next((file.about["sample"] for file in artifact.files if "sample" in file.about), ""),
         "licence_warning": "" if config.card.license else licence.warning,
         "versions": artifact.versions,

@@ -53,5 +53,14 @@ def _write_losses(path: Path, losses: list[LayerLoss]) -> None:
     """gptqmodel's own table without the seconds, which change from run to run."""
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
-        table.writerow(["layer", "module", "loss", "damp"])
-        table.writerows([loss.layer, loss.module, loss.loss, loss.damp] for loss in losses)
+        table.writerow(["layer", "module", "loss", "damp", "fallback"])
+        table.writerows([loss.layer, loss.module, loss.loss, loss.damp, loss.fallback] for loss in losses)
+
+
+def rounded_modules(folder: Path) -> list[str]:
+    """Modules that were only rounded, by the table in a checkpoint's folder."""
+    path = folder / LOSSES_NAME
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [f"{row['layer']}.{row['module']}" for row in csv.DictReader(file) if row["fallback"]]

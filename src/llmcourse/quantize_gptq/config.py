@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_serializer, field_validator, model_validator
 
 from llmcourse.core.calibration import Calibration
 from llmcourse.core.config import CardWishes, CommandConfig, Strict
@@ -12,7 +12,15 @@ from llmcourse.core.model import ModelRef
 from llmcourse.quality.wish import Quality
 
 Bits = Literal[2, 3, 4, 8]  # gptqmodel's layout of 5, 6 and 7 bits is read by gptqmodel alone
+GROUP_SIZES = (-1, 16, 32, 64, 128, 256, 512, 1024)  # gptqmodel 7.6.0, nn_modules/qlinear/torch.py
 Method = Literal["gptq", "gptq_v2", "awq"]
+
+
+def _checked_group(value: Any) -> Any:
+    if value not in GROUP_SIZES or isinstance(value, bool):
+        known = ", ".join(map(str, GROUP_SIZES[1:]))
+        raise ValueError(f"there are no groups of {value!r} weights | Use {known}, or -1 for a whole row.")
+    return value
 
 
 class ModuleWishes(Strict):
@@ -22,6 +30,11 @@ class ModuleWishes(Strict):
     group_size: int | None = Field(None, description="Weights that share a scale; -1 for a whole row.")
     desc_act: bool | None = Field(None, description="Quantize columns in the order of their activations.")
     sym: bool | None = Field(None, description="Symmetric quantization.")
+
+    @field_validator("group_size", mode="before")
+    @classmethod
+    def _known_group(cls, value: Any) -> Any:
+        return value if value is None else _checked_group(value)
 
     def as_settings(self) -> dict[str, Any]:
         return self.model_dump(exclude_none=True)
@@ -74,15 +87,13 @@ class Config(CommandConfig):
                 f"{value} bits have a layout that only gptqmodel reads | Use 4 or 8 bits, or 2 or 3."
             )
         if value not in (2, 3, 4, 8) or isinstance(value, bool):
-            raise ValueError(f"GPTQ has no {value!r} bits | Use 2, 3, 4 or 8.")
+            raise ValueError(f"bits cannot be {value!r} | Use 2, 3, 4 or 8.")
         return value
 
-    @field_validator("group_size")
+    @field_validator("group_size", mode="before")
     @classmethod
-    def _positive_or_row(cls, value: int) -> int:
-        if value != -1 and value < 1:
-            raise ValueError(f"a group of {value} weights there is not | Use 32, 64, 128, or -1 for a row.")
-        return value
+    def _known_group(cls, value: Any) -> Any:
+        return _checked_group(value)
 
     @field_validator("quality", mode="before")
     @classmethod
@@ -94,7 +105,14 @@ class Config(CommandConfig):
     def _false_leaves_a_module(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return {} if value is None else value
+        nothing = [pattern for pattern, wish in value.items() if wish is None]
+        if nothing:
+            raise ValueError(f"{nothing[0]!r} wishes nothing | Write false to leave the module as it is.")
         return {pattern: None if wish is False else wish for pattern, wish in value.items()}
+
+    @field_serializer("modules")
+    def _as_it_is_written(self, value: dict[str, ModuleWishes | None]) -> dict[str, Any]:
+        return {pattern: wish.as_settings() if wish else False for pattern, wish in value.items()}
 
     @field_validator("modules")
     @classmethod
@@ -119,8 +137,11 @@ class Config(CommandConfig):
             ]
             if wrong:
                 raise ValueError(f"awq has no {wrong[0]} | Remove it, or use method: gptq.")
-            if self.bits != 4:
+            of_modules = [wish for wish in self.modules.values() if wish]
+            if self.bits != 4 or any(wish.bits not in (None, 4) for wish in of_modules):
                 raise ValueError("awq is of 4 bits | Set bits: 4, or use method: gptq.")
+            if any(wish.desc_act for wish in of_modules):
+                raise ValueError("awq has no desc_act | Remove it, or use method: gptq.")
         if self.backend == "auto-gptq":
             own = [name for name in ("modules", "dry_run") if getattr(self, name)]
             own += ["method"] if self.method != "gptq" else []

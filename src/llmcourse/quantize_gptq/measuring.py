@@ -20,7 +20,7 @@ from llmcourse.quality.records import Base, Comparison, Tokens
 from llmcourse.quality.sizes import CONTEXT, scored_tokens
 from llmcourse.quality.wish import quality_key
 from llmcourse.quantize_gptq.config import Config
-from llmcourse.quantize_gptq.failures import refuse_nan, too_short
+from llmcourse.quantize_gptq.failures import no_text, refuse_nan, too_short
 
 QUALITY_NAME = "quality.json"
 _PROMPT = "The meaning of life is"
@@ -74,7 +74,7 @@ class Measuring:
 
     def write(self, model: Path, checkpoint: Path) -> dict[str, Any]:
         """Measure the checkpoint against `model`; writes quality.json beside it, and returns what it says."""
-        windows = self._windows()
+        windows = self.windows()
         base = Base(self.folder / "base")
         self._score("measure the original", base, windows, partial(self._original, model))
         comparison = Comparison(self.folder / "base", self.folder / "scores")
@@ -85,9 +85,16 @@ class Measuring:
         write_json(checkpoint / QUALITY_NAME, found)
         return found
 
-    def _windows(self) -> Tokens:
-        """Windows of shape (chunks, 512); each begins as the model's texts do."""
-        text = self.wish.path.read_text(encoding="utf-8", errors="replace")
+    def windows(self) -> Tokens:
+        """Windows of shape (chunks, 512); each begins as the model's texts do.
+
+        Raises:
+            PlanError: the text is too short, or no text.
+        """
+        try:
+            text = self.wish.path.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise no_text(self.wish.path.name, error.reason) from None
         ids = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         count = min(len(ids) // CONTEXT, self.wish.chunks)
         if count == 0:

@@ -1,24 +1,27 @@
 """The plan of a quantization to GPTQ: what fits, what is needed, from metadata alone."""
 
 import math
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 from llmcourse.core.calibration import calibration_checks, provenance, revision_of
 from llmcourse.core.console import human_bytes, human_count, human_seconds
-from llmcourse.core.errors import ConfigError, LlmcourseError, MissingError
+from llmcourse.core.errors import ConfigError, MissingError
 from llmcourse.core.model import ModelFacts
 from llmcourse.core.model_checks import kind_checks, licence_checks, reading_checks, tokenizer_checks
-from llmcourse.core.plan import Check, Estimate, Facts, FileFacts, Plan, fail, failure, ok, warn
+from llmcourse.core.plan import Check, Estimate, Facts, FileFacts, Plan, fail, ok, warn
+from llmcourse.quality.checks import quality_checks
 from llmcourse.quality.sizes import CONTEXT, base_bytes
 from llmcourse.quantize_gptq.auto_gptq import MODEL_TYPES
 from llmcourse.quantize_gptq.config import Config
 from llmcourse.quantize_gptq.layout import Linear, linears, result_bytes, wishes_for
 
-LIBRARIES: tuple[str, ...] = ("gptqmodel", "torch", "transformers", "optimum", "datasets", "matplotlib", "uv")
+LIBRARIES: tuple[str, ...] = ("gptqmodel", "torch", "transformers", "datasets", "matplotlib")
 EXTRA = "gptq"
 
 RATE = "seconds per 10^9 parameters and 10^6 tokens on {device}"
+_CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
 _GENERATING = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 # Libraries and buffers of a run on the processor (measured: 1.1 GB before the first layer).
 _LIBRARY_BYTES = 1_500_000_000
@@ -29,9 +32,9 @@ _PACK = 32  # words of 32 bits hold whole weights of as many rows and columns
 def plan(config: Config, facts: Facts) -> Plan:
     """Decide all that can be decided; pure, so it is tested without models or libraries."""
     model = facts.models[config.model]
-    checks = [*reading_checks(config.model, model, False, config.trust_remote_code)]
+    checks = [*reading_checks(config.model, model, None, config.trust_remote_code)]
     checks += [*_device_checks(config, facts), *calibration_checks(config.calibration, facts)]
-    checks += [*_quality_checks(config, facts), *_mock_checks(config, facts)]
+    checks += [*quality_checks(config.quality, config.calibration, facts), *_mock_checks(config, facts)]
     if not isinstance(model, ModelFacts):
         return Plan("quantize-gptq", (), (), tuple(checks), Estimate())
     checks += [*_model_checks(config, model), *_shape_checks(config, model)]
@@ -49,7 +52,7 @@ def plan(config: Config, facts: Facts) -> Plan:
 
 def pieces(config: Config, facts: Facts) -> tuple[str, ...]:
     """The checkpoint, and the measurement on the text as it is now."""
-    if config.quality is None:
+    if config.quality is None or config.dry_run:
         return ("checkpoint",)
     return ("checkpoint", f"quality:{_text_sha256(config, facts)[:12]}-{config.quality.chunks}")
 
@@ -73,6 +76,8 @@ def _device_checks(config: Config, facts: Facts) -> Iterator[Check]:
             "Use device: cpu, or a machine with an NVIDIA GPU.",
             MissingError.exit_code,
         )
+    elif device == "mps" and sys.platform != "darwin":
+        yield fail("device", "mps is there on Macs only.", "Use device: auto.", MissingError.exit_code)
     elif config.backend == "auto-gptq" and device != "cuda":
         yield fail(
             "backend",
@@ -84,26 +89,6 @@ def _device_checks(config: Config, facts: Facts) -> Iterator[Check]:
         )
     else:
         yield ok("device", device)
-
-
-def _quality_checks(config: Config, facts: Facts) -> Iterator[Check]:
-    if config.quality is None:
-        return
-    found = facts.files[config.quality.text]
-    if isinstance(found, LlmcourseError):
-        yield failure(found, "quality")
-    elif found.size < CONTEXT:
-        yield fail(
-            "quality",
-            f"{config.quality.path.name} has {found.size} bytes, less than one window of {CONTEXT} tokens.",
-            "Give a longer text.",
-        )
-    elif found.sha256 in {file["sha256"] for file in provenance(config.calibration, facts).get("files", ())}:
-        yield warn(
-            "quality",
-            "The held-out text is a text of the calibration, so the figures flatter the result.",
-            "Give a text that is not in the calibration.",
-        )
 
 
 def _mock_checks(config: Config, facts: Facts) -> Iterator[Check]:
@@ -135,13 +120,35 @@ def _model_checks(config: Config, model: ModelFacts) -> Iterator[Check]:
             f"{config.model} is quantized already.",
             "Give the unquantized model.",
         )
-    elif not model.architecture.endswith(_GENERATING):
+    elif not model.architecture.endswith(_GENERATING) or model.config.get("is_encoder_decoder"):
         yield fail(
             config.model,
             f"{config.model} ({model.architecture}) is no language model that generates.",
             "Give a causal language model.",
         )
     yield from tokenizer_checks(config.model, model)
+    yield from _context_checks(config, model)
+
+
+def _context_checks(config: Config, model: ModelFacts) -> Iterator[Check]:
+    """gptqmodel cuts windows that are longer than the model's context, and says so in its log alone."""
+    stated = next(
+        (model.config[key] for key in _CONTEXT_KEYS if isinstance(model.config.get(key), int)), None
+    )
+    if stated is None:
+        return
+    if config.calibration.length > stated:
+        yield fail(
+            "calibration",
+            f"Windows of {config.calibration.length} tokens are longer than the model's context of {stated}.",
+            f"Set calibration.length={stated}.",
+        )
+    if config.quality and stated < CONTEXT:
+        yield fail(
+            "quality",
+            f"The model's context of {stated} tokens is shorter than the {CONTEXT} that are measured.",
+            "Leave quality out.",
+        )
 
 
 def _auto_gptq_checks(config: Config, model: ModelFacts) -> Iterator[Check]:
@@ -171,7 +178,13 @@ def _shape_checks(config: Config, model: ModelFacts) -> Iterator[Check]:
     for pattern in config.modules:
         alone = config.model_copy(update={"modules": {pattern: config.modules[pattern]}})
         usual = config.model_copy(update={"modules": {}})
-        if layers and all(wishes_for(alone, la.module) == wishes_for(usual, la.module) for la in layers):
+        # Experts are often stored under other names, or in one tensor: the run looks at these.
+        has_experts = any("experts" in name for name in model.tensors)
+        if (
+            layers
+            and not has_experts
+            and all(wishes_for(alone, la.module) == wishes_for(usual, la.module) for la in layers)
+        ):
             yield warn(
                 "modules",
                 f"{pattern!r} changes nothing: no module of its name has other wishes.",

@@ -4,6 +4,7 @@ Source: gptqmodel 7.6.0; Frantar et al. 2022 (GPTQ), Lin et al. 2023 (AWQ).
 """
 
 import os
+import re
 import shutil
 import time
 from contextlib import chdir
@@ -17,11 +18,14 @@ from gptqmodel import BACKEND, GPTQModel, QuantizeConfig
 from gptqmodel.looper.checkpoint_store import CheckpointConfig, CheckpointError
 from numpy.typing import NDArray
 
+from llmcourse.core.errors import PlanError
 from llmcourse.core.progress import Progress, Step
 from llmcourse.quantize_gptq.config import Config
 
 # gptqmodel 7.6.0 goes on at the last finished layer with these only (looper/gptq_checkpoint.py).
 RESUMABLE = ("llama", "qwen3_moe")
+_NUMBER = re.compile(r"\d+\.?\d*(?:[eE][-+]?\d+)?$")
+_DAMP_STEP = 1e-5  # gptqmodel's log has five decimals
 _AWQ_FORMAT = "gemm"  # what AutoAWQ wrote, and vLLM and transformers read
 
 
@@ -33,6 +37,7 @@ class LayerLoss:
     module: str
     loss: float
     damp: float | None = None
+    fallback: str = ""  # "rtn" where it was only rounded: too little of the calibration reached it
 
 
 @dataclass(frozen=True)
@@ -64,26 +69,34 @@ def quantize(
             dtype=getattr(torch, settings["dtype"]),
             trust_remote_code=config.trust_remote_code,
         )
+    _refuse_unused_expressions(config, model)
     examples = [{"input_ids": row.tolist(), "attention_mask": [1] * len(row)} for row in rows]
     begin = time.monotonic()
     layers = _count_layers(model)
     checkpoint = _checkpoint(config, model, linked, scratch / "checkpoint", progress)
+    options: dict[str, Any] = {
+        "batch_size": 1,
+        "calibration_data_min_length": 1,  # all windows have the length that was asked for
+        "checkpoint": checkpoint,
+        "backend": _backend(config, settings),
+    }
     is_resumed = checkpoint is not None and any((scratch / "checkpoint").glob("CURRENT"))
     # gptqmodel writes logs into the current folder, which is the user's.
     with progress.step(f"quantize to {config.bits} bits", layers, "layers") as step, chdir(scratch):
         model.layer_callback = _LayerCounter(step)
         try:
-            model.quantize(examples, batch_size=1, checkpoint=checkpoint, backend=_backend(config, settings))
+            model.quantize(examples, **options)
         except CheckpointError:
             if not is_resumed:
                 raise
             progress.note("What an earlier run finished does not fit this one any more; it starts over.")
             shutil.rmtree(scratch / "checkpoint")
-            model.quantize(examples, batch_size=1, checkpoint=checkpoint, backend=_backend(config, settings))
+            model.quantize(examples, **options)
     seconds = time.monotonic() - begin
     # AWQ searches scales and solves nothing: it has no such loss.
     losses = [] if config.method == "awq" else [_loss(entry) for entry in model.quant_log]
     _tell_damping(losses, config, progress)
+    _tell_rounding(losses, progress)
     shutil.rmtree(output, ignore_errors=True)
     with progress.step("save"):
         model.save(str(output))
@@ -96,16 +109,30 @@ def _without_links(folder: Path, place: Path) -> Path | None:
     The Hub's cache is made of links to files elsewhere.  Hard links cost nothing; None where the cache is on
     another disk, so that there can be none.
     """
-    if not any(path.is_symlink() for path in folder.iterdir()):
+    files = [path for path in folder.iterdir() if path.is_file()]
+    if not any(path.is_symlink() for path in files):
         return folder
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
     try:
-        for path in folder.iterdir():
+        for path in files:
             os.link(path.resolve(), place / path.name)
     except OSError:
         return None
     return place
+
+
+def _refuse_unused_expressions(config: Config, model: Any) -> None:
+    """gptqmodel has its own names for some modules: what matches none of them would be ignored silently."""
+    names = [name for name, _ in model.model.named_modules() if "." in name]
+    for pattern in config.modules:
+        if not any(re.search(pattern, name) for name in names):
+            last = dict.fromkeys(name.rpartition(".")[2] for name in names if not name[-1].isdigit())
+            raise PlanError(
+                f"{pattern!r} matches no module of this model as gptqmodel names them.",
+                f"Its modules are called {', '.join(sorted(last))}.",
+                where="modules",
+            )
 
 
 class _LayerCounter:
@@ -164,7 +191,7 @@ def _checkpoint(
     reasons = {
         "modules of their own": bool(config.modules),
         f"{kind} models": kind not in RESUMABLE,
-        "a model whose cache is on another disk than the output": source is None,
+        "a model made of links that cannot be made anew here": source is None,
     }
     hindered = [reason for reason, holds in reasons.items() if holds]
     if not hindered:
@@ -174,15 +201,31 @@ def _checkpoint(
 
 
 def _loss(entry: dict[str, Any]) -> LayerLoss:
-    return LayerLoss(int(entry["layer"]), str(entry["module"]), float(entry["loss"]), float(entry["damp"]))
+    """A row of gptqmodel's log; where it fell back to rounding, words stand before or instead of numbers."""
+    layer, module = int(entry["layer"]), str(entry["module"])
+    numbers = {name: _NUMBER.search(str(entry[name])) for name in ("loss", "damp")}
+    loss, damp = (float(found[0]) if found else 0.0 for found in numbers.values())
+    fallback = "rtn" if "fallback" in str(entry["loss"]) else ""
+    return LayerLoss(layer, module, loss, None if fallback else damp, fallback)
 
 
 def _tell_damping(losses: list[LayerLoss], config: Config, progress: Progress) -> None:
     """gptqmodel adds more damping where a layer cannot be solved with what was asked for."""
-    raised = [loss for loss in losses if loss.damp is not None and loss.damp > config.damp_percent + 1e-9]
+    raised = [
+        loss for loss in losses if loss.damp is not None and loss.damp > config.damp_percent + _DAMP_STEP
+    ]
     if raised:
         worst = max(raised, key=lambda loss: loss.damp or 0)
         progress.note(
-            f"damp_percent was raised for {len(raised)} modules, to {worst.damp:g} at most "
+            f"damp_percent was raised for {len(raised)} of {len(losses)} modules, to {worst.damp:g} at most "
             f"(layer {worst.layer}, {worst.module}): more calibration text would help."
+        )
+
+
+def _tell_rounding(losses: list[LayerLoss], progress: Progress) -> None:
+    rounded = [loss for loss in losses if loss.fallback]
+    if rounded:
+        progress.note(
+            f"{len(rounded)} of {len(losses)} modules were only rounded, because too little of the text "
+            f"reached them (layer {rounded[0].layer}, {rounded[0].module} first): give more text."
         )

@@ -20,12 +20,13 @@ import numpy as np
 from transformers import AutoTokenizer
 
 from llmcourse.calibration import windows
-from llmcourse.core.artifact import OutputFile
+from llmcourse.core.artifact import OutputFile, whole_pieces
 from llmcourse.core.isolated import Job
 from llmcourse.core.progress import Progress
 from llmcourse.core.rates import record_rates
+from llmcourse.core.workspace import share
 from llmcourse.quantize_gptq import auto_gptq
-from llmcourse.quantize_gptq.checkpoint import finish
+from llmcourse.quantize_gptq.checkpoint import finish, rounded_modules
 from llmcourse.quantize_gptq.config import Config
 from llmcourse.quantize_gptq.failures import library_failures
 from llmcourse.quantize_gptq.measuring import QUALITY_NAME, Measuring, try_checkpoint
@@ -44,7 +45,8 @@ def run(job: Job, progress: Progress) -> Iterator[OutputFile]:
     """
     making = _Making(Config(**job.config), job, progress)
     with library_failures():
-        if not any(file.piece == "checkpoint" for file in job.done):
+        making.check_quality_text()
+        if "checkpoint" not in whole_pieces(job.done):
             yield from making.checkpoint()
         yield from making.quality()
 
@@ -71,10 +73,11 @@ class _Making:
             finish(partial, self.model, result, self.config)
             partial.rename(made)
         about = {} if self.config.dry_run else self._try(made)
+        about |= {"rounded": rounded} if (rounded := rounded_modules(made)) else {}
         names = sorted(path.name for path in made.iterdir())
         for name in names:
-            (made / name).rename(self.job.files / name)
-        for name in names:
+            # Not moved: a run that is killed among them finds all of them again.
+            share(made / name, self.job.files / name)
             file = OutputFile.of(self.job.files, name, piece="checkpoint", about=about)
             yield replace(file, files_in_piece=len(names))
 
@@ -111,6 +114,11 @@ class _Making:
         return {
             "sample": try_checkpoint(folder, self.tokenizer, self.config, self.job.settings, self.progress)
         }
+
+    def check_quality_text(self) -> None:
+        """Refuse a text that cannot be measured on before hours are spent on what is to be measured."""
+        if self.config.quality and not self.config.dry_run:
+            Measuring(self.config, self.job, self.tokenizer, self.progress).windows()
 
     def quality(self) -> Iterator[OutputFile]:
         """Measure against the unquantized model, unless that is not wanted or was done on this text."""
