@@ -198,7 +198,7 @@ def test_quality_is_measured_and_can_be_asked_for_later(tmp_path: Path) -> None:
 def test_a_text_that_is_too_short_for_quality_is_refused(tmp_path: Path) -> None:
     (tmp_path / "held-out.txt").write_text("x" * 100)
     ended = begun(tmp_path, [3.0])("e.yaml", "quality=held-out.txt")
-    assert ended.exit_code == 4 and "fewer than 512 tokens" in ended.sentences
+    assert ended.exit_code == 4 and "has 100 bytes, less than one window of 512 tokens" in ended.sentences
 
 
 def test_what_a_person_put_beside_a_result_is_kept_when_others_are_added(tmp_path: Path) -> None:

@@ -127,6 +127,7 @@ def test_a_merge_goes_through_a_pipe_into_ggufs(quantize: Cli, family: Family) -
     assert (quantize.folder / "g" / "m.Q4_K_M.gguf").is_file()
 
 
+@pytest.mark.slow
 def test_files_are_split_in_shards_that_load(converted: Cli, family: Family) -> None:
     write_config(converted.folder, "s.yaml", model=str(family.base), types=["Q8_0"], split="1M")
     result = converted("quantize-gguf", "s.yaml", "-o", "out", "--json")

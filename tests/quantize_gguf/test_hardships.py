@@ -70,6 +70,7 @@ def test_a_module_in_the_current_folder_is_not_run(trap: str, quantize: Cli) -> 
     assert not (quantize.folder / "it-ran").exists()
 
 
+@pytest.mark.slow
 def test_the_types_that_were_made_get_their_card_though_one_died(quantize: Cli) -> None:
     process = quantize.start(*RUN, "types=[Q8_0, IQ4_XS]")
 

@@ -133,6 +133,7 @@ def test_pickled_weights_are_refused(alice: Cli, demo_hub: LoopbackHub, family: 
     assert "can run code" in stderr and "allow_pickle=true" in stderr
 
 
+@pytest.mark.slow
 def test_a_tokenizer_that_splits_as_nobody_does_is_refused_before_any_weight(
     alice: Cli, demo_hub: LoopbackHub
 ) -> None:

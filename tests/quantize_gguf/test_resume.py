@@ -65,6 +65,7 @@ def test_a_type_that_is_added_leaves_the_others_untouched(quantize: Cli, begin_a
     assert len(marks(out)) == 2 and (out / "README.md").read_text().count("| [base.") == 2
 
 
+@pytest.mark.slow
 def test_a_measurement_that_is_added_later_leaves_the_types_untouched(
     quantize: Cli, begin_again: Begin
 ) -> None:

@@ -92,6 +92,7 @@ def test_killed_between_layers_it_goes_on_after_the_last_finished_one(alice: Cli
     assert all(torch.equal(tensors[name], whole_tensors[name]) for name in tensors)
 
 
+@pytest.mark.slow
 def test_a_result_whose_weights_were_deleted_is_made_again_with_weights(alice: Cli, family: Family) -> None:
     write(alice.folder, model=str(family.base))
     made = alice("quantize-gptq", "g.yaml", "-o", "out", "--json")
@@ -104,7 +105,7 @@ def test_a_result_whose_weights_were_deleted_is_made_again_with_weights(alice: C
     assert (alice.folder / "out" / "model.safetensors").is_file()
 
 
-@pytest.mark.parametrize("done", [1, 4])
+@pytest.mark.parametrize("done", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_killed_while_finished_files_are_recorded_it_ends_with_all_of_them(
     done: int, alice: Cli, family: Family
 ) -> None:
