@@ -32,6 +32,7 @@ os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")
 import numpy, torch
 from gptqmodel import GPTQModel, QuantizeConfig
 model, windows, output = sys.argv[1:]
+os.chdir(os.path.dirname(output))  # gptqmodel writes logs into the current folder
 config = QuantizeConfig(bits=4, group_size=128, desc_act=False, damp_percent=0.01, device="cpu")
 loaded = GPTQModel.load(model, config, dtype=torch.bfloat16)
 rows = [{"input_ids": row, "attention_mask": [1] * len(row)} for row in numpy.load(windows).tolist()]
