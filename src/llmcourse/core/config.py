@@ -5,9 +5,10 @@ Every error says the place where the value was written, and all are found at onc
 
 import difflib
 import json
+import re
 import sys
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin
 
@@ -91,6 +92,21 @@ class CommandConfig(Strict):
     def shown_location(cls, location: Location) -> Location:
         """A location of the arranged document as the user knows it."""
         return location
+
+
+def check_patterns(patterns: Iterable[str]) -> None:
+    """For validators: every key of a table by regular expression is one.
+
+    Raises:
+        ValueError: with both sentences.
+    """
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(
+                f"{pattern!r} is no regular expression ({error}) | Correct it, or escape it."
+            ) from None
 
 
 Config = TypeVar("Config", bound=CommandConfig)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from pydantic import Field, ValidationInfo, field_validator
 
 from llmcourse.core.calibration import LINES, TABLE, Calibration, Source
-from llmcourse.core.config import CardWishes, CommandConfig
+from llmcourse.core.config import CardWishes, CommandConfig, check_patterns
 from llmcourse.core.model import ModelRef, expanded
 from llmcourse.quality.sizes import CONTEXT
 from llmcourse.quality.wish import Quality
@@ -104,13 +104,7 @@ class Config(CommandConfig):
     @field_validator("tensor_types")
     @classmethod
     def _regular_expressions(cls, value: dict[str, str]) -> dict[str, str]:
-        for pattern in value:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ValueError(
-                    f"{pattern!r} is no regular expression ({error}) | Correct it, or escape it."
-                ) from None
+        check_patterns(value)
         return {pattern: name.upper() for pattern, name in value.items()}
 
     @field_validator("split")

@@ -1,13 +1,12 @@
 """What the YAML of quantize-gptq may say."""
 
-import re
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_serializer, field_validator, model_validator
 
 from llmcourse.core.calibration import Calibration
-from llmcourse.core.config import CardWishes, CommandConfig, Strict
+from llmcourse.core.config import CardWishes, CommandConfig, Strict, check_patterns
 from llmcourse.core.model import ModelRef
 from llmcourse.quality.wish import Quality
 
@@ -117,13 +116,7 @@ class Config(CommandConfig):
     @field_validator("modules")
     @classmethod
     def _regular_expressions(cls, value: dict[str, ModuleWishes | None]) -> dict[str, ModuleWishes | None]:
-        for pattern in value:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ValueError(
-                    f"{pattern!r} is no regular expression ({error}) | Correct it, or escape it."
-                ) from None
+        check_patterns(value)
         return value
 
     @model_validator(mode="after")

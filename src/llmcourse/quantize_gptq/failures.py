@@ -6,7 +6,6 @@ from contextlib import contextmanager
 
 import torch
 from safetensors import SafetensorError
-from torch.linalg import LinAlgError  # type: ignore[attr-defined]  # torch names it so in its docs
 
 from llmcourse.core.errors import LibraryError, PlanError, file_error
 
@@ -17,7 +16,7 @@ def library_failures() -> Iterator[None]:
 
     Raises:
         PlanError: the disk is full.
-        LibraryError: memory of the GPU ran out, or the calibration does not suffice to solve a layer.
+        LibraryError: memory of the GPU ran out.
     """
     try:
         yield
@@ -25,11 +24,6 @@ def library_failures() -> Iterator[None]:
         raise LibraryError(
             "The memory of the GPU ran out.",
             "Set calibration.length or calibration.samples lower, or use device: cpu.",
-        ) from error
-    except LinAlgError as error:
-        raise LibraryError(
-            "The Hessian of a layer is not positive definite, whatever damping was tried.",
-            "Set damp_percent higher (0.05 or 0.1), or give more and more varied calibration text.",
         ) from error
     except OSError as error:
         if error.errno is None:
