@@ -14,7 +14,7 @@ demo: $(VENV)/.demo
 	$(BIN)/python -m llmcourse.testing.demo
 
 test: lint models
-	$(BIN)/pytest -n auto -m "not slow and not gpu" $(ARGS)
+	$(BIN)/pytest -n auto --dist worksteal -m "not slow and not gpu" $(ARGS)
 
 # Trained once per machine and kept: tests share them, and each has its own time limit.
 models: $(VENV)/.dev
@@ -22,7 +22,7 @@ models: $(VENV)/.dev
 
 # Compares with llama.cpp's own tools too, which are built once (minutes).
 slow: $(VENV)/.dev
-	LLAMA_CPP_TOOLS="$$($(BIN)/python bench/llama_tools.py $(VENV)/llama.cpp)" $(BIN)/pytest -n auto -m "slow or gpu" $(ARGS)
+	LLAMA_CPP_TOOLS="$$($(BIN)/python bench/llama_tools.py $(VENV)/llama.cpp)" $(BIN)/pytest -n auto --dist worksteal -m "slow or gpu" $(ARGS)
 
 # For a machine with CUDA, whose own Python has torch, nvcc and ninja.  With WHEELS=DIR, a folder with the wheels
 # of what is missing there, no network is used.

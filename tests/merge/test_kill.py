@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
@@ -53,13 +53,14 @@ def finished_files(output: Path) -> int:
     return record.read_text().count('"sha256"') if record.exists() else 0
 
 
-def test_killed_at_ten_moments_of_the_run_then_finished_with_the_same_bits(
-    llmcourse: Cli, local_dare: Path
+@pytest.mark.parametrize("moments", [(0, 2, 5), pytest.param(range(10), marks=pytest.mark.slow)], ids=len)
+def test_killed_at_many_moments_of_the_run_then_finished_with_the_same_bits(
+    moments: Sequence[int], llmcourse: Cli, local_dare: Path
 ) -> None:
     arguments = ("merge", local_dare, "options.out_shard_size=500k")
     assert llmcourse(*arguments, "-o", "whole").exit_code == 0
     output = llmcourse.folder / "out"
-    for moment in range(10):
+    for moment in moments:
         process = llmcourse.start(*arguments, "-o", "out")
         if moment == 0:
             time.sleep(0.3)  # while it plans
@@ -73,12 +74,15 @@ def test_killed_at_ten_moments_of_the_run_then_finished_with_the_same_bits(
     assert not list(llmcourse.folder.glob(".*.llmcourse"))
 
 
-def test_killed_at_ten_moments_of_the_push_then_one_commit(llmcourse: Cli, demo_hub: LoopbackHub) -> None:
+@pytest.mark.parametrize("moments", [(1, 3, 6), pytest.param(range(1, 11), marks=pytest.mark.slow)], ids=len)
+def test_killed_at_many_moments_of_the_push_then_one_commit(
+    moments: Sequence[int], llmcourse: Cli, demo_hub: LoopbackHub
+) -> None:
     alice = as_user(llmcourse, demo_hub, transport="lfs")
     made = ("merge", LINEAR, "options.out_shard_size=500k", "-o", "out")
     assert alice(*made, "--no-push").exit_code == 0
     demo_hub.settings.latency_s = 0.02
-    for moment in range(1, 11):
+    for moment in moments:
         demo_hub.clear_requests()
         process = alice.start(*made, "--push", "alice/merged")
         wait_for(lambda moment=moment: len(demo_hub.requests) >= 5 + 3 * moment, process)  # type: ignore[misc]
@@ -92,7 +96,9 @@ def test_killed_at_ten_moments_of_the_push_then_one_commit(llmcourse: Cli, demo_
     assert titles == ["Add merge made by llmcourse", "initial commit"]
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "signal_number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM]
+)
 def test_an_interrupted_run_exits_130_and_goes_on(
     signal_number: signal.Signals, llmcourse: Cli, local_dare: Path
 ) -> None:

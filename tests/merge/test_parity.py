@@ -17,6 +17,8 @@ CONFIGS = Path("configs/merge").absolute()
 # Without a base_model, mergekit draws by lot which model gives config and tokenizer.
 WITHOUT_DONOR = ("linear", "passthrough", "multi-stage")
 NAMES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+# Those with kernels of ours; the others run mergekit's own.
+QUICK = ("linear", "slerp", "ties", "dare_ties")
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +37,9 @@ def reference(tmp_path_factory: pytest.TempPathFactory, family: Family) -> Path:
     return shared
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
+)
 def test_every_bit_is_mergekits(name: str, llmcourse: Cli, demo_hub: LoopbackHub, reference: Path) -> None:
     result = as_user(llmcourse, demo_hub)("merge", CONFIGS / f"{name}.yaml", "-o", "out", "--no-push")
     assert result.exit_code == 0, result.stderr

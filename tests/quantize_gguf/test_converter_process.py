@@ -74,7 +74,9 @@ MODELS: dict[str, Callable[[Path, Path], Path]] = {
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", ["bf16 in shards", *(pytest.param(name, marks=pytest.mark.slow) for name in list(MODELS)[1:])]
+)
 def test_every_byte_is_that_of_llama_cpps_script(
     name: str, conversions: Conversions, family: Family, tmp_path: Path
 ) -> None:

@@ -106,6 +106,7 @@ MEASURED = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_killed_while_it_measures_then_goes_on_with_what_it_had(quantize: Cli) -> None:
     """Killed in the imatrix, in the measurement of the original, in that of a type: one line of runs."""
     places, out = staging(quantize.folder), quantize.folder / "out"

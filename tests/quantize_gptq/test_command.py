@@ -105,7 +105,8 @@ def test_a_result_whose_weights_were_deleted_is_made_again_with_weights(alice: C
     assert (alice.folder / "out" / "model.safetensors").is_file()
 
 
-@pytest.mark.parametrize("done", [pytest.param(1, marks=pytest.mark.slow), 4])
+@pytest.mark.slow
+@pytest.mark.parametrize("done", [1, 4])
 def test_killed_while_finished_files_are_recorded_it_ends_with_all_of_them(
     done: int, alice: Cli, family: Family
 ) -> None:
