@@ -1,8 +1,9 @@
 """`llmcourse quantize-gptq` against a script that calls gptqmodel directly: time, memory, weights.
 
-A bf16 Llama of about 68 M random parameters (hidden 1024, 4 layers, intermediate 2816, vocabulary 8192) is
-made on the spot.  Both quantize to 4 bits in groups of 128 over the same windows, on the CPU, in a process of
-their own; ours also reads the text, reloads the result, lets it generate, hashes it and writes the card.
+A bf16 Llama of random weights (hidden 2048, intermediate 5632 as TinyLlama has, 3 layers, vocabulary 4096) is
+made on the spot: large enough that time goes to quantizing, as with the models people have.  Both quantize to
+4 bits in groups of 128 over the same windows, on the CPU, in a process of their own; ours also reads the text,
+reloads the result, lets it generate, hashes it and writes the card.
 
 Usage: python bench/gptq.py [--runs N] [--folder DIR]
 """
@@ -57,10 +58,10 @@ def main() -> None:
 
 def _compare(folder: Path, runs: int) -> None:
     family = build_family()
-    model = folder / "gptq-model"
+    model = folder / "gptq-model-2048"
     if not model.exists():
         build_random_llama(
-            model, hidden=1024, layers=4, intermediate=2816, vocab=8192, heads=16, kv_heads=16,
+            model, hidden=2048, layers=3, intermediate=5632, vocab=4096, heads=32, kv_heads=4,
             tokenizer_from=family.base,
         )  # fmt: skip
     text = folder / "calibration.txt"

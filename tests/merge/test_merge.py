@@ -70,6 +70,7 @@ def test_quiet_prints_the_folder_or_the_hub_reference_only(llmcourse: Cli, demo_
     assert (pushed.stdout, pushed.stderr) == (f"hf://alice/merged@{head}\n", "")
 
 
+@pytest.mark.slow
 def test_the_merge_is_better_than_the_worse_parent_on_both_texts(
     llmcourse: Cli, demo_hub: LoopbackHub, family: Family
 ) -> None:
@@ -129,6 +130,7 @@ def test_a_lora_is_merged_into_its_model_first(llmcourse: Cli, family: Family) -
     assert "lora (not on the Hub)" in (llmcourse.folder / "out" / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_vocabulary_union_is_the_same_in_every_run(llmcourse: Cli, family: Family) -> None:
     config = linear(llmcourse.folder, family.code, family.prose)
     hashes = set()

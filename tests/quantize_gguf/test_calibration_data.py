@@ -91,6 +91,7 @@ def rows(family: Family) -> list[dict[str, Any]]:
     return [{"text": " ".join(words[start : start + 200])} for start in range(0, len(words), 200)]
 
 
+@pytest.mark.slow
 def test_an_imatrix_of_a_data_set_of_the_hub(quantize: Cli, hub: LoopbackHub, family: Family) -> None:
     lines = "".join(json.dumps(row) + "\n" for row in rows(family))
     commit = hub.repo("org/set", "dataset").add_files({"train.json.gz": gzip.compress(lines.encode())}).oid

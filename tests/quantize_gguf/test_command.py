@@ -57,6 +57,7 @@ def nothing_left(cli: Cli) -> bool:
     return not list((cli.folder / "tmp").iterdir()) and not list(cli.folder.glob(".*.llmcourse"))
 
 
+@pytest.mark.slow
 def test_six_types_of_a_hub_model_each_tried_and_listed(quantize: Cli, demo_hub: LoopbackHub) -> None:
     alice = logged_in(quantize, demo_hub)
     result = alice("quantize-gguf", USUAL, "-o", "out", "hub.repo=alice/tiny-GGUF", "--no-push", "--json")

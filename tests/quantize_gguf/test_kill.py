@@ -223,6 +223,7 @@ def test_two_processes_on_one_output_do_not_mix(quantize: Cli) -> None:
     assert first.returncode == 0 and whole(quantize.folder / "out")
 
 
+@pytest.mark.slow
 def test_two_processes_that_ask_the_same_question_both_get_the_answer(quantize: Cli, family: Family) -> None:
     own = quantize.folder / "cache"
     own.mkdir()

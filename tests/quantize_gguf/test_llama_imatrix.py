@@ -97,6 +97,7 @@ def test_a_mixture_with_unreached_experts_is_quantized(
     llama.generate(made.paths[0], "IQ2_XS")
 
 
+@pytest.mark.slow
 def test_a_killed_measurement_goes_on_and_ends_with_the_same_bytes(
     llama: Llama, trained_gguf: Path, texts: dict[str, Path]
 ) -> None:

@@ -195,6 +195,7 @@ def test_a_pickled_model_is_refused(alice: Cli, tmp_path: Path, family: Family) 
     assert result.exit_code == 4 and "pickled weights" in result.stderr
 
 
+@pytest.mark.slow
 def test_weights_that_compute_no_numbers_are_told_and_nothing_is_published(
     alice: Cli, demo_hub: LoopbackHub, tmp_path: Path, family: Family
 ) -> None:

@@ -34,13 +34,21 @@ def quality(texts: Path) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def by_bits(adapter: Adapter, quality: dict[str, object]) -> dict[int, Made]:
-    return {bits: adapter.run(f"bits-{bits}", bits=bits, quality=quality) for bits in (8, 4, 3, 2)}
+    return {bits: adapter.run(f"bits-{bits}", bits=bits, quality=quality) for bits in (4, 2)}
 
 
 def test_divergence_grows_as_bits_shrink(by_bits: dict[int, Made]) -> None:
-    divergences = [by_bits[bits].quality["mean_kld"] for bits in (8, 4, 3, 2)]
-    assert divergences == sorted(divergences)
-    assert 0 < divergences[0] < 1e-4 and 3e-3 < divergences[3] < 3e-2
+    many, few = (by_bits[bits].quality["mean_kld"] for bits in (4, 2))
+    assert 0 < many < 1e-3 and 3e-3 < few < 3e-2
+
+
+@pytest.mark.slow
+def test_divergence_grows_with_each_bit_less(
+    by_bits: dict[int, Made], adapter: Adapter, quality: dict[str, object]
+) -> None:
+    more = {bits: adapter.run(f"bits-{bits}", bits=bits, quality=quality) for bits in (8, 3)}
+    divergences = [(by_bits | more)[bits].quality["mean_kld"] for bits in (8, 4, 3, 2)]
+    assert divergences == sorted(divergences) and 0 < divergences[0] < 1e-4
 
 
 def test_perplexity_stays_near_the_original_s(by_bits: dict[int, Made]) -> None:
@@ -54,7 +62,7 @@ def test_every_module_s_loss_is_there_and_grows_as_bits_shrink(by_bits: dict[int
         assert rows[0] == "layer,module,loss,damp,fallback" and len(rows) == 1 + 4 * 7
         return [float(row.split(",")[2]) for row in rows[1:]]
 
-    assert sum(losses(8)) < sum(losses(4)) < sum(losses(3)) < sum(losses(2))
+    assert sum(losses(4)) < sum(losses(2))
     assert (by_bits[4].folder / "layers.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -118,7 +126,7 @@ def test_other_methods_run_here_too(
     made = adapter.run(method, method=method, quality=quality)
     assert made.settings["quant_method"] == ("awq" if method == "awq" else "gptq")
     assert made.settings["checkpoint_format"] == ("gemm" if method == "awq" else "gptq_v2")
-    assert made.quality["mean_kld"] < by_bits[3].quality["mean_kld"]
+    assert made.quality["mean_kld"] < 0.2 * by_bits[2].quality["mean_kld"]
 
 
 @pytest.mark.slow
