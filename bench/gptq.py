@@ -1,8 +1,8 @@
 """`llmcourse quantize-gptq` against a script that calls gptqmodel directly: time, memory, weights.
 
-A bf16 Llama of random weights (hidden 2048, intermediate 5632 as TinyLlama has, 3 layers, vocabulary 4096) is
+A bf16 Llama of random weights (hidden 2048, intermediate 5632 as TinyLlama, 3 layers, vocabulary 4096) is
 made on the spot: large enough that time goes to quantizing, as with the models people have.  Both quantize to
-4 bits in groups of 128 over the same windows, on the CPU, in a process of their own; ours also reads the text,
+4 bits in groups of 128 over equal windows, on the CPU, in a process of their own; ours also reads the text,
 reloads the result, lets it generate, hashes it and writes the card.
 
 Usage: python bench/gptq.py [--runs N] [--folder DIR]
