@@ -33,6 +33,11 @@ def test_repositories_are_named_as_people_name_them() -> None:
     assert read.target_of("measurement", WHOLE) == WHOLE
 
 
+def test_the_layout_may_be_said_without_a_repository() -> None:
+    read = config("{model: org/tiny, bits_per_weight: 4, hub: {layout: repos}}")
+    assert read.target_of("4.0bpw", HubTarget(repo="me/name")).repo == "me/name-4.0bpw-exl2"
+
+
 def test_the_same_bits_are_made_once() -> None:
     assert config("{model: m, bits_per_weight: [4, 4.0, 3.5]}").bits_per_weight == [4.0, 3.5]
 

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from llmcourse.core.environments import pinned
 from llmcourse.core.errors import LibraryError
 from llmcourse.core.machine import cuda_compiler
 from llmcourse.core.progress import Event, Progress, Started
 from llmcourse.quantize_exl2 import extension
-from llmcourse.quantize_exl2.pins import CUDA, cuda_of, dependencies
+from llmcourse.quantize_exl2.naming import WORKER
+from llmcourse.quantize_exl2.pins import CUDA, cuda_of
 from tests.quantize_exl2.stand_in_run import StandIn
 
 
@@ -80,4 +82,4 @@ def test_an_extension_that_does_not_load_is_told_in_its_own_words(tmp_path: Path
 
 
 def test_every_package_that_decides_the_result_is_pinned() -> None:
-    assert {"exllamav2", "torch", "tokenizers"} <= set(dependencies())
+    assert {"exllamav2", "torch", "tokenizers"} <= set(pinned(WORKER))

@@ -8,12 +8,12 @@ from typing import Any, get_args
 
 import pytest
 
+from llmcourse.core.environments import pinned
 from llmcourse.core.progress import Advanced, Event, Progress, Started
 from llmcourse.quantize_exl2.architectures import KNOWN
 from llmcourse.quantize_exl2.config import Config
-from llmcourse.quantize_exl2.naming import width_name
+from llmcourse.quantize_exl2.naming import WORKER, width_name
 from llmcourse.quantize_exl2.options import Options, Places
-from llmcourse.quantize_exl2.pins import dependencies
 from llmcourse.quantize_exl2.sizes import BUILT_IN_MEASUREMENT_ROWS, BUILT_IN_ROWS
 from llmcourse.quantize_exl2.status import Stages
 from tests.quantize_exl2.builders import Library, config
@@ -156,4 +156,4 @@ def test_its_status_lines_become_steps(library: Library, capsys: pytest.CaptureF
 
 def test_the_environment_has_the_version_that_was_read(library: Library) -> None:
     version = library.source("version.py").body[0]
-    assert ast.unparse(version) == f"__version__ = '{dependencies()['exllamav2']}'"
+    assert ast.unparse(version) == f"__version__ = '{pinned(WORKER)['exllamav2']}'"

@@ -78,6 +78,7 @@ def test_without_a_gpu_it_is_one_sentence_and_exit_3() -> None:
         "install exllamav2 in an environment of its own",
         "compile its extension",
     )
+    assert [check.name for check in plan.checks if check.status == "warn"][:2] == ["uv", "nvcc"]
 
 
 def without(*names: str, **more: str) -> dict[str, str]:

@@ -220,3 +220,11 @@ def test_a_result_that_predicts_nothing_is_no_result(tmp_path: Path) -> None:
     ended = begun(tmp_path, [3.0], perplexity="nan")()
     assert ended.exit_code == 5 and "predicts nothing" in ended.sentences
     assert not (tmp_path / "out" / "3.0bpw").exists()
+
+
+def test_a_text_that_cannot_be_measured_on_is_told_before_anything_is_made(tmp_path: Path) -> None:
+    program = begun(tmp_path, [3.0])
+    (tmp_path / "utf-16.txt").write_bytes(("words " * 2000).encode("utf-16"))
+    ended = program("e.yaml", "quality=utf-16.txt")
+    assert ended.exit_code == 4 and "utf-16.txt is not UTF-8 text" in ended.stderr
+    assert not program.calls

@@ -1,6 +1,7 @@
 """quantize-gptq as people run it: published, made once, taken up after a kill, refused in time."""
 
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -181,6 +182,16 @@ def test_conversations_need_a_chat_template(alice: Cli) -> None:
     result = alice("quantize-gptq", "g.yaml", "-o", "out")
     assert result.exit_code == 4, result.stderr
     assert "chat template" in result.stderr and "Traceback" not in result.stderr
+
+
+@pytest.mark.slow
+def test_a_folder_named_as_a_tokenizer_is_is_left_alone(alice: Cli, tmp_path: Path, family: Family) -> None:
+    folder = tmp_path / "with-backup"
+    shutil.copytree(family.base, folder)
+    (folder / "tokenizer_backup").mkdir()
+    write(alice.folder, model=str(folder))
+    made = alice("quantize-gptq", "g.yaml", "-o", "out")
+    assert made.exit_code == 0, made.stderr
 
 
 def test_a_pickled_model_is_refused(alice: Cli, tmp_path: Path, family: Family) -> None:

@@ -47,12 +47,34 @@ def test_fewer_bits_make_a_smaller_result() -> None:
     ("text", "sentence"),
     [
         ("group_size: 1024", "group_size: Groups of 1024 do not divide the"),
+        ("modules: {'': false}", "modules: All modules are left as they are."),
         ("device: cuda", "device: There is no CUDA device on this machine."),
         ("backend: auto-gptq", "backend: auto-gptq quantizes on a CUDA device only, and there is none here."),
     ],
 )
 def test_refused(text: str, sentence: str) -> None:
     assert any(line.startswith(sentence) for line in said(plan_of(f"model: org/tiny\n{text}")))
+
+
+def test_code_of_the_model_is_spoken_of_whether_it_is_trusted_or_not() -> None:
+    own = model(config=model().config | {"auto_map": {"AutoConfig": "conf.Own"}})
+    models = {"org/tiny": own}
+    told = said(plan_of("model: org/tiny", models=models), "warn")
+    assert any("brings code of its own, which is not run" in line for line in told)
+    trusted = said(plan_of("{model: org/tiny, trust_remote_code: true}", models=models), "warn")
+    assert any("your Hub token among it" in line for line in trusted)
+
+
+def test_awq_of_gpt_2_is_refused() -> None:
+    gpt2 = model(config=model().config | {"model_type": "gpt2"})
+    made = plan_of("{model: org/tiny, method: awq}", models={"org/tiny": gpt2})
+    assert any("AWQ does not fit" in line for line in said(made))
+
+
+def test_what_auto_gptq_is_pinned_to_is_part_of_the_settings() -> None:
+    made = plan_of("{model: org/tiny, backend: auto-gptq}")
+    assert made.settings["dependencies"]["auto-gptq"] == "0.7.1"
+    assert "dependencies" not in plan_of("model: org/tiny").settings
 
 
 def test_a_missing_gpu_ends_with_3_and_a_wrong_shape_with_4() -> None:

@@ -187,6 +187,13 @@ class Environment:
         )  # fmt: skip
 
 
+def pinned(script: Path) -> dict[str, str]:
+    """Packages that the script's header pins, and their versions: for plan, fingerprint and card."""
+    lines = script.read_text(encoding="utf-8").splitlines()
+    pins = [line.strip('#", ') for line in lines if line.startswith('#   "')]
+    return {name: version for name, _, version in (pin.partition("==") for pin in pins) if version}
+
+
 def work(environment: Environment, job: dict[str, Any], progress: Progress, log: IO[bytes]) -> dict[str, Any]:
     """Have the script do one job: JSON on stdin, one JSON result on stdout, anything else on stderr.
 
@@ -228,8 +235,9 @@ def _listen(process: TiedProcess, progress: Progress, log: IO[bytes]) -> str:
     assert process.stderr is not None
     for line in process.stderr:
         if line.startswith(b'{"event"'):
-            progress.emit(event_from_json(json.loads(line)))
-            continue
+            with suppress(ValueError, KeyError):  # a library's own line that looks like ours is log
+                progress.emit(event_from_json(json.loads(line)))
+                continue
         log.write(line)
         log.flush()
         last_line = line.decode(errors="replace").strip() or last_line

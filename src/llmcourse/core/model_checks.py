@@ -30,7 +30,17 @@ def reading_checks(
             else "Use a model with safetensors, or set allow_pickle=true if you trust it.",
         )
     if trust_remote_code:
-        yield warn("trust_remote_code", "Code that the model brings will run on this machine.")
+        yield warn(
+            "trust_remote_code",
+            "Code that the model brings will run here and may read what you may, your Hub token among it.",
+        )
+    elif "auto_map" in model.config:
+        yield warn(
+            name,
+            f"{name} brings code of its own, which is not run: where transformers does not know "
+            f"{model.config.get('model_type')} models itself, it cannot be loaded.",
+            "Set trust_remote_code=true if you trust it.",
+        )
 
 
 def kind_checks(name: str, model: ModelFacts) -> Iterator[Check]:

@@ -92,7 +92,7 @@ class Planning:
             return None
         hub = self.config.hub
         repo = self.request.push or (hub.repo if hub else None)
-        if repo is None:
+        if not repo:
             return None
         revision = self.request.revision or (hub.revision if hub else "main")
         return HubTarget(

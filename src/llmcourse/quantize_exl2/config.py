@@ -19,6 +19,7 @@ _BUILT_IN_STEP = 128
 class Target(HubTarget):
     """Where on the Hub the results are published."""
 
+    repo: str = Field("", description="Repository id on the Hub, as user/name; or it comes with --push.")
     layout: Literal["branches", "repos"] = Field(
         "branches", description="A branch for each number of bits, or a repository for each."
     )

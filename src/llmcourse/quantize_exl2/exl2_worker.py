@@ -61,7 +61,7 @@ def logits(job: dict[str, Any]) -> None:
     config = ExLlamaV2Config(job["model"])
     config.arch_compat_overrides()
     tokenizer = ExLlamaV2Tokenizer(config)
-    ids = tokenizer.encode(Path(job["text"]).read_text(encoding="utf-8"))[0]
+    ids = tokenizer.encode(Path(job["text"]).read_text(encoding="utf-8-sig"))[0]
     count = min(int(job["chunks"]), len(ids) // context)
     windows = ids[: count * context].view(count, context)
     if config.arch.lm.requires_bos:

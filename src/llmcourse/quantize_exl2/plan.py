@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from llmcourse.core.calibration import calibration_checks, provenance
 from llmcourse.core.console import human_bytes, human_count
+from llmcourse.core.environments import pinned
 from llmcourse.core.errors import LlmcourseError, MissingError
 from llmcourse.core.machine import Machine
 from llmcourse.core.model import ModelFacts
@@ -15,8 +17,8 @@ from llmcourse.quality.sizes import CONTEXT, base_bytes
 from llmcourse.quantize_exl2.config import Config
 from llmcourse.quantize_exl2.extension import present
 from llmcourse.quantize_exl2.model_checks import model_checks
-from llmcourse.quantize_exl2.naming import MEASUREMENT, quality_piece, width_name
-from llmcourse.quantize_exl2.pins import CUDA, cuda_of, dependencies
+from llmcourse.quantize_exl2.naming import MEASUREMENT, WORKER, quality_piece, width_name
+from llmcourse.quantize_exl2.pins import CUDA, cuda_of
 from llmcourse.quantize_exl2.sizes import (
     LENGTH,
     gpu_bytes,
@@ -79,7 +81,7 @@ def _text_checks(config: Config, facts: Facts) -> Iterator[Check]:
 
 
 def machine_checks(config: Config, facts: Facts) -> Iterator[Check]:
-    """A GPU, and what the first run installs and compiles; without a GPU the rest does not matter."""
+    """A GPU with memory enough to measure on, and what the first run installs and compiles."""
     if not facts.machine.gpus:
         yield fail(
             "GPU",
@@ -87,8 +89,22 @@ def machine_checks(config: Config, facts: Facts) -> Iterator[Check]:
             "Run it where nvidia-smi lists one; quantize-gguf and quantize-gptq work on the processor.",
             MissingError.exit_code,
         )
+        # What else the first run needs is told, and refused where there is a GPU.
+        yield from (replace(check, status="warn") for check in _first_run_checks(facts))
         return
     yield ok("GPU", facts.machine.gpus[_gpu(facts.machine) or 0].name)
+    yield from _first_run_checks(facts)
+    model = facts.models[config.model]
+    if config.quality and isinstance(model, ModelFacts) and model.weight_bytes > facts.machine.vram_bytes:
+        yield fail(
+            "quality",
+            f"The GPU's memory does not hold the unquantized model ({human_bytes(model.weight_bytes)}).",
+            "Leave quality out, or measure on a larger GPU.",
+        )
+
+
+def _first_run_checks(facts: Facts) -> Iterator[Check]:
+    """The environment of exllamav2, and its extension."""
     if "environment" in facts.present:
         yield ok("environment", "exllamav2 is installed in an environment of its own")
     elif "uv" not in facts.present:
@@ -100,13 +116,6 @@ def machine_checks(config: Config, facts: Facts) -> Iterator[Check]:
         yield ok("extension", "exllamav2's extension is compiled")
     else:
         yield from _compiler_checks(facts)
-    model = facts.models[config.model]
-    if config.quality and isinstance(model, ModelFacts) and model.weight_bytes > facts.machine.vram_bytes:
-        yield fail(
-            "quality",
-            f"The GPU's memory does not hold the unquantized model ({human_bytes(model.weight_bytes)}).",
-            "Leave quality out, or measure on a larger GPU.",
-        )
 
 
 def _compiler_checks(facts: Facts) -> Iterator[Check]:
@@ -158,7 +167,7 @@ def _steps(config: Config, facts: Facts) -> tuple[str, ...]:
 def _settings(config: Config, facts: Facts, model: ModelFacts) -> dict[str, Any]:
     measurement = facts.files.get(config.measurement or "")
     return {
-        "dependencies": dependencies(),
+        "dependencies": pinned(WORKER),
         "files": _files(model),
         "layers": _layers(model),
         "calibration": provenance(config.calibration, facts) if config.calibration else {},

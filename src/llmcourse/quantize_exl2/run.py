@@ -9,6 +9,7 @@ from llmcourse.core.artifact import OutputFile
 from llmcourse.core.environments import Environment
 from llmcourse.core.isolated import Job
 from llmcourse.core.progress import Progress
+from llmcourse.quality.text import read_text
 from llmcourse.quantize_exl2.config import Config
 from llmcourse.quantize_exl2.making import Making
 from llmcourse.quantize_exl2.naming import WORKER
@@ -27,7 +28,10 @@ def run(job: Job, progress: Progress) -> Iterator[OutputFile]:
 
 def make(job: Job, progress: Progress, environment: Environment) -> Iterator[OutputFile]:
     """The same in an environment that the caller has."""
-    making = Making(Config(**job.config), job, progress, environment)
+    config = Config(**job.config)
+    if config.quality:
+        read_text(config.quality)  # what cannot be measured on is told before hours are spent
+    making = Making(config, job, progress, environment)
     yield from making.measurement()
     yield from making.widths()
     yield from making.quality()

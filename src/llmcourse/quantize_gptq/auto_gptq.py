@@ -16,6 +16,8 @@ from llmcourse.core.environments import Environment, work
 from llmcourse.core.errors import PlanError
 from llmcourse.core.progress import Progress
 
+WORKER = Path(__file__).with_name("auto_gptq_worker.py")
+
 # `model_type` of those that auto-gptq 0.7.1 quantizes (auto_gptq/modeling/_const.py) and that transformers
 # itself knows; the others need code that their repositories brought along.
 MODEL_TYPES = frozenset(
@@ -28,7 +30,7 @@ MODEL_TYPES = frozenset(
 
 def environment() -> Environment:
     """auto-gptq's environment; the first use builds it."""
-    return Environment(Path(__file__).with_name("auto_gptq_worker.py"))
+    return Environment(WORKER)
 
 
 def quantize(

@@ -38,7 +38,7 @@ def card(config: Config, facts: Facts, artifact: Artifact, repo: str | None) -> 
         "rounded": next((file.about["rounded"] for file in artifact.files if "rounded" in file.about), []),
         "sample": next((file.about["sample"] for file in artifact.files if "sample" in file.about), ""),
         "licence_warning": "" if config.card.license else licence.warning,
-        "versions": artifact.versions,
+        "versions": artifact.versions | artifact.details.get("dependencies", {}),
     }
     tags = [_method(config).lower(), f"{config.bits}-bit", config.backend, "autoquant", *config.card.tags]
     return Card(quantized_head(model, licence.name, tags), values)

@@ -24,7 +24,7 @@ def finish(folder: Path, model: Path, made: Quantized, config: Config) -> None:
     for pattern in _TOKENIZER:
         for path in folder.glob(pattern):
             path.unlink()
-        for path in model.glob(pattern):
+        for path in filter(Path.is_file, model.glob(pattern)):
             shutil.copyfile(path, folder / path.name)
     if config.trust_remote_code:
         for path in model.glob("*.py"):

@@ -48,7 +48,3 @@ def too_short(found: int, wanted: int, name: str) -> PlanError:
     return PlanError(
         f"{name} has {found} tokens; a window needs {wanted}.", "Give a longer text.", where="quality"
     )
-
-
-def no_text(name: str, why: str) -> PlanError:
-    return PlanError(f"{name} is not UTF-8 text ({why}).", "Give a plain text.", where="quality")

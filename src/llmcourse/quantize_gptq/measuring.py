@@ -18,9 +18,10 @@ from llmcourse.core.progress import Progress
 from llmcourse.core.workspace import write_json
 from llmcourse.quality.records import Base, Comparison, Tokens
 from llmcourse.quality.sizes import CONTEXT, scored_tokens
+from llmcourse.quality.text import read_text
 from llmcourse.quality.wish import quality_key
 from llmcourse.quantize_gptq.config import Config
-from llmcourse.quantize_gptq.failures import no_text, refuse_nan, too_short
+from llmcourse.quantize_gptq.failures import refuse_nan, too_short
 
 QUALITY_NAME = "quality.json"
 _PROMPT = "The meaning of life is"
@@ -91,10 +92,7 @@ class Measuring:
         Raises:
             PlanError: the text is too short, or no text.
         """
-        try:
-            text = self.wish.path.read_text(encoding="utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise no_text(self.wish.path.name, error.reason) from None
+        text = read_text(self.wish)
         ids = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         count = min(len(ids) // CONTEXT, self.wish.chunks)
         if count == 0:

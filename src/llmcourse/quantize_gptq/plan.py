@@ -7,13 +7,14 @@ from typing import Any
 
 from llmcourse.core.calibration import calibration_checks, provenance, revision_of
 from llmcourse.core.console import human_bytes, human_count, human_seconds
+from llmcourse.core.environments import pinned
 from llmcourse.core.errors import ConfigError, MissingError
 from llmcourse.core.model import ModelFacts
 from llmcourse.core.model_checks import kind_checks, licence_checks, reading_checks, tokenizer_checks
 from llmcourse.core.plan import Check, Estimate, Facts, FileFacts, Plan, fail, ok, warn
 from llmcourse.quality.checks import quality_checks
 from llmcourse.quality.sizes import CONTEXT, base_bytes
-from llmcourse.quantize_gptq.auto_gptq import MODEL_TYPES
+from llmcourse.quantize_gptq.auto_gptq import MODEL_TYPES, WORKER
 from llmcourse.quantize_gptq.config import Config
 from llmcourse.quantize_gptq.layout import Linear, linears, result_bytes, wishes_for
 
@@ -126,6 +127,8 @@ def _model_checks(config: Config, model: ModelFacts) -> Iterator[Check]:
             f"{config.model} ({model.architecture}) is no language model that generates.",
             "Give a causal language model.",
         )
+    if config.method == "awq" and model.config.get("model_type") == "gpt2":
+        yield fail("method", "gptqmodel's AWQ does not fit the layers of GPT-2.", "Use method: gptq.")
     yield from tokenizer_checks(config.model, model)
     yield from _context_checks(config, model)
 
@@ -170,6 +173,8 @@ def _shape_checks(config: Config, model: ModelFacts) -> Iterator[Check]:
             f"{config.model} has no linear layers that could be quantized.",
             "Give a causal language model in Hugging Face format.",
         )
+    if layers and all(wishes_for(config, layer.module) is None for layer in layers):
+        yield fail("modules", "All modules are left as they are.", "Leave one of the expressions out.")
     for layer in layers:
         problem = _misfit(config, layer)
         if problem:
@@ -221,6 +226,7 @@ def _settings(config: Config, facts: Facts, model: ModelFacts) -> dict[str, Any]
         "dtype": dtype_of(config, model),
         "parameters": _parameters(model),
         "download": ["*.py"] if config.trust_remote_code else [],
+        **({"dependencies": pinned(WORKER)} if config.backend == "auto-gptq" else {}),
     }
 
 
