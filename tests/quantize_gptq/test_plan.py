@@ -57,7 +57,7 @@ def test_refused(text: str, sentence: str) -> None:
 
 
 def test_code_of_the_model_is_spoken_of_whether_it_is_trusted_or_not() -> None:
-    own = model(config=model().config | {"auto_map": {"AutoConfig": "conf.Own"}})
+    own = model(config={**model().config, "auto_map": {"AutoConfig": "conf.Own"}})
     models = {"org/tiny": own}
     told = said(plan_of("model: org/tiny", models=models), "warn")
     assert any("brings code of its own, which is not run" in line for line in told)
@@ -66,7 +66,7 @@ def test_code_of_the_model_is_spoken_of_whether_it_is_trusted_or_not() -> None:
 
 
 def test_awq_of_gpt_2_is_refused() -> None:
-    gpt2 = model(config=model().config | {"model_type": "gpt2"})
+    gpt2 = model(config={**model().config, "model_type": "gpt2"})
     made = plan_of("{model: org/tiny, method: awq}", models={"org/tiny": gpt2})
     assert any("AWQ does not fit" in line for line in said(made))
 
