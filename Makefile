@@ -49,6 +49,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python bench/merge.py $(ARGS)
 	$(BIN)/python bench/gguf.py
 	$(BIN)/python bench/gptq.py
+	$(BIN)/python bench/autoeval.py
 
 # The versions that were tested, from what is installed now; no index, no local builds.
 constraints: $(VENV)/.dev

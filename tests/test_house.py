@@ -14,6 +14,9 @@ from llmcourse.core.errors import BY_NAME
 
 if TYPE_CHECKING:
     # Modules satisfy the contracts of a command; mypy compares the signatures.
+    import llmcourse.autoeval.card
+    import llmcourse.autoeval.plan
+    import llmcourse.autoeval.run
     import llmcourse.merge.card
     import llmcourse.merge.plan
     import llmcourse.merge.run
@@ -35,20 +38,23 @@ if TYPE_CHECKING:
         llmcourse.quantize_gguf.run.run,
         llmcourse.quantize_gptq.run.run,
         llmcourse.quantize_exl2.run.run,
+        llmcourse.autoeval.run.run,
     ]
     planners: list[PlanModule] = [
         llmcourse.merge.plan,
         llmcourse.quantize_gguf.plan,
         llmcourse.quantize_gptq.plan,
         llmcourse.quantize_exl2.plan,
+        llmcourse.autoeval.plan,
     ]
     writers: list[CardModule] = [
         llmcourse.merge.card,
         llmcourse.quantize_gguf.card,
         llmcourse.quantize_gptq.card,
         llmcourse.quantize_exl2.card,
+        llmcourse.autoeval.card,
     ]
-    answerer: Answerer = llmcourse.quantize_gguf.run.answer
+    answerers: list[Answerer] = [llmcourse.quantize_gguf.run.answer, llmcourse.autoeval.run.answer]
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "src").rglob("*.py"))

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 import typer
 
 from llmcourse import __version__
+from llmcourse.endings import Ended, end_with
+from llmcourse.subcommands import Root, add_subcommands
 
 if TYPE_CHECKING:
     from llmcourse.core.console import ProgressStyle
@@ -53,20 +55,25 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "llmcourse quantize-exl2 configs/quantize-exl2/more-sizes.yaml measurement=measurement.json",
         ),
     ),
+    "autoeval": (
+        "Benchmark models with lm-eval, here, on a Ray cluster or on rented GPUs: figures you can trust.",
+        (
+            "llmcourse autoeval configs/autoeval/nous.yaml model=org/name -o scores",
+            "llmcourse autoeval configs/autoeval/tiny.yaml 'model=[one, two]' --dry-run",
+            "llmcourse merge m.yaml -q | llmcourse autoeval e.yaml model=- -q",
+        ),
+    ),
 }
 
 app = typer.Typer(
     name="llmcourse",
+    cls=Root,
     help="Merge, quantize, evaluate and trace open language models, from one YAML file to the Hub.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-class _Ended(SystemExit):
-    """Our own end of the program: what there is to print has been printed."""
 
 
 def _print_version(wanted: bool) -> None:
@@ -142,41 +149,16 @@ def _add_command(name: str, summary: str, examples: tuple[str, ...]) -> None:
 
 for _name, (_summary, _examples) in COMMANDS.items():
     _add_command(_name, _summary, _examples)
+add_subcommands(app)
 
 
 def _run(name: str, request: "Request", how: tuple[bool, bool, bool, str]) -> NoReturn:
     from llmcourse.core.command import execute
     from llmcourse.core.console import Console
-    from llmcourse.core.errors import LlmcourseError, file_error
 
     as_json, quiet, verbose, progress = how
     console = Console(as_json, quiet, verbose, cast("ProgressStyle", progress))
-    try:
-        code = execute(name, request, console)
-    except LlmcourseError as error:
-        console.error(error)
-        code = error.exit_code
-    except KeyboardInterrupt:
-        console.interrupted()
-        code = 130
-    except OSError as error:
-        refusal = file_error(error)
-        console.error(refusal)
-        code = refusal.exit_code
-    except Exception as error:
-        console.crash(error)
-        code = 1
-    _forget_broken_pipes()
-    raise _Ended(code)
-
-
-def _forget_broken_pipes() -> None:
-    """Python flushes stdout and stderr once more at its own end, and would complain about a closed pipe."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    end_with(console, lambda: execute(name, request, console))
 
 
 def _usage(as_json: bool, what: str, fix: str) -> NoReturn:
@@ -184,7 +166,7 @@ def _usage(as_json: bool, what: str, fix: str) -> NoReturn:
     from llmcourse.core.errors import ConfigError
 
     Console(is_json=as_json).error(ConfigError(what, fix))
-    raise _Ended(ConfigError.exit_code)
+    raise Ended(ConfigError.exit_code)
 
 
 def _interrupt(*_: object) -> NoReturn:
@@ -200,7 +182,7 @@ def main() -> None:
         app()
     except KeyboardInterrupt:
         sys.exit(130)
-    except _Ended:
+    except Ended:
         raise
     except SystemExit as end:
         if end.code == 2 and "--json" in sys.argv:

@@ -5,9 +5,11 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 MANIFEST_NAME = "llmcourse.json"
+
+HubKind = Literal["model", "dataset"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,12 @@ class HubLocation:
     revision: str
     commit: str
     url: str
+    kind: HubKind = "model"
+
+    @property
+    def reference(self) -> str:
+        """As the Hub's own file system spells it."""
+        return f"hf://{'datasets/' if self.kind == 'dataset' else ''}{self.repo}@{self.commit}"
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,8 @@ class Artifact:
     hub: HubLocation | None = None
     # Pieces that are published to a place of their own; their folder is the root of it.
     places: dict[str, HubLocation] = field(default_factory=dict)
+    # Address of each thing that the command published elsewhere, by its kind; told here alone.
+    published: dict[str, str] = field(default_factory=dict)
     cached: bool = False
 
     @property
@@ -90,7 +100,7 @@ class Artifact:
         """
         location = next(iter(self.places.values())) if len(self.places) == 1 else self.hub
         if self.hub and location:
-            return f"hf://{location.repo}@{location.commit}"
+            return location.reference
         return self.path
 
     def part(self, piece: str) -> "Artifact":
@@ -104,13 +114,13 @@ class Artifact:
             replace(file, path=file.path.removeprefix(folder), piece="", files_in_piece=1)
             for file in sorted(own, key=lambda file: file.path)
         )
-        return replace(self, files=files, timings_s={}, written={}, hub=None, places={})
+        return replace(self, files=files, timings_s={}, written={}, hub=None, places={}, published={})
 
     def as_json(self) -> dict[str, Any]:
         data = asdict(self)
         data["files"] = [file.as_json() for file in self.files]
         data["reference"] = self.reference
-        return data
+        return data if self.published else {key: value for key, value in data.items() if key != "published"}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Artifact":

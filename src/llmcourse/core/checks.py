@@ -100,7 +100,7 @@ def push_check(
 ) -> Check:
     if isinstance(target, LlmcourseError):
         return failure(target, "push")
-    if target.repo in inputs:
+    if target.kind == "model" and target.repo in inputs:
         return fail(
             "push",
             f"{target.repo} is a model that this is made from; a push would replace what it holds.",
@@ -115,12 +115,13 @@ def push_check(
             f"{target.repo} exists and is public, but private was asked for.",
             "Make it private in its settings on the Hub, or push to a new repository.",
         )
-    if not target.holds_model or target.fingerprint == fingerprint:
+    if not target.is_taken or target.fingerprint == fingerprint:
         return ok("push", place)
+    held = "model" if target.kind == "model" else "data set"
     if force:
-        return warn("push", f"{place} holds another model and will be replaced by one commit.")
+        return warn("push", f"{place} holds another {held} and will be replaced by one commit.")
     return fail(
         "push",
-        f"{place} holds another model already.",
+        f"{place} holds another {held} already.",
         "Push to a new repository or --revision, or replace it with --force.",
     )

@@ -8,7 +8,8 @@ A command is a package with four modules that this one finds by name:
     run.py      run(job, progress) -> Iterator[OutputFile]        (imported in a child process only)
 
 and a template `card.md.jinja`.  A plan that needs the libraries' word has `questions` too, which `answer`
-of run.py answers (core.planning).
+of run.py answers (core.planning).  A command whose results go to other places as well has `publish.py`
+(core.making).
 """
 
 import shutil
@@ -16,15 +17,16 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any, cast
 
 from llmcourse.core.cache import cache_folder
 from llmcourse.core.config import CommandConfig, load
 from llmcourse.core.console import Console
-from llmcourse.core.errors import LibraryError, LlmcourseError, Problems
+from llmcourse.core.errors import HandedOver, LibraryError, LlmcourseError, Problems
 from llmcourse.core.isolated import LOADING, Job, Worker
-from llmcourse.core.making import CardModule, Making
+from llmcourse.core.making import CardModule, Making, PublishModule
 from llmcourse.core.plan import Plan
 from llmcourse.core.planning import PlanModule, Planning, Request
 
@@ -90,7 +92,14 @@ def _execute(name: str, package: str, request: Request, console: Console, worker
         raise _refusal(planning.plan)
     writer = cast(CardModule, import_module(f"{package}.card"))
     assert worker is not None, "only a dry run has none"
-    artifact = Making(planning, package, console, writer, worker).artifact()
+    publisher = import_module(f"{package}.publish") if find_spec(f"{package}.publish") else None
+    making = Making(planning, package, console, writer, worker, cast(PublishModule | None, publisher))
+    try:
+        artifact = making.artifact()
+    except HandedOver as end:
+        with suppress(BrokenPipeError):
+            console.handed_over(end)
+        return 0
     with suppress(BrokenPipeError):  # whoever read our stdout has had enough; the work is done
         console.result(artifact)
     return 0

@@ -10,11 +10,12 @@ import sys
 import types
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin
+from typing import Any, ClassVar, Self, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from llmcourse.core.artifact import HubKind
 from llmcourse.core.documents import Document, Location, read_documents
 from llmcourse.core.errors import ConfigError, LlmcourseError, Problems
 from llmcourse.core.model import ModelRef
@@ -49,6 +50,10 @@ class CommandConfig(Strict):
 
     # Keys that do not change what is computed: a finished run stays valid when they change.
     NOT_COMPUTED: ClassVar[frozenset[str]] = frozenset({"output", "hub"})
+    # What its results are on the Hub.
+    HUB_KIND: ClassVar[HubKind] = "model"
+    # Keys by which something is published: --no-push sets them back.
+    PUBLISHES: ClassVar[frozenset[str]] = frozenset({"hub"})
 
     def models(self) -> dict[str, ModelRef]:
         """Every model this config reads, keyed by the reference as it is written."""
@@ -68,6 +73,16 @@ class CommandConfig(Strict):
         A piece with a place of its own lies in the folder of its name, which becomes the root of that place.
         """
         return whole
+
+    def publishes_partial(self) -> bool:
+        """Whether a result may be published while parts of it are missing: during the run, or for good."""
+        return True
+
+    def unpublished(self) -> Self:
+        """This config with nothing to publish."""
+        fields = type(self).model_fields
+        defaults = {key: fields[key].get_default(call_default_factory=True) for key in self.PUBLISHES}
+        return self.model_copy(update=defaults)
 
     def releases(self, path: str) -> bool:
         """Whether this file of the result is deleted here once it was published and verified."""

@@ -152,6 +152,16 @@ class Console:
         else:
             _write(sys.stdout, "\n".join(_result_lines(artifact)))
 
+    def handed_over(self, end: LlmcourseError) -> None:
+        """Print what goes on without us: its names alone, one JSON document, or both sentences."""
+        self.close()
+        if self.is_json:
+            _write(sys.stdout, json.dumps({"handed_over": end.as_json()}, indent=2, ensure_ascii=False))
+        elif self.is_quiet:
+            _write(sys.stdout, end.where or "")
+        else:
+            _write(sys.stdout, f"{end.what}\n{end.fix}")
+
     def error(self, error: LlmcourseError) -> None:
         """Print what is wrong and what to do, last on stderr; with --json also as the document."""
         self.close()
@@ -224,7 +234,7 @@ def _result_lines(artifact: Artifact) -> list[str]:
     lines = [f"{artifact.command}: {artifact.path} ({count}, {size}; {state})"]
     if artifact.hub:
         lines.append(f"published: {artifact.hub.url} (commit {artifact.hub.commit[:12]})")
-    return lines
+    return lines + [f"{name}: {url}" for name, url in artifact.published.items()]
 
 
 def _total(artifact: Artifact) -> float:

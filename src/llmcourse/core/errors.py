@@ -7,6 +7,8 @@
     ├── LibraryError      5  the library failed while running
     └── PublishError      6  made but not published; the same command publishes
 
+HandedOver (0) ends a run that others go on with; it is no error and has its two sentences like one.
+
 Every error is two sentences: what is wrong, and what to do.  Only `cli.main` turns them into an exit.
 """
 
@@ -60,6 +62,15 @@ class PublishError(LlmcourseError):
     """The result is made and kept, but could not be published."""
 
     exit_code = 6
+
+
+class HandedOver(LlmcourseError):
+    """No failure: what was rented works without us, and the same command collects the results later.
+
+    `where` names it.
+    """
+
+    exit_code = 0
 
 
 class Problems(LlmcourseError):

@@ -25,7 +25,7 @@ from typing import IO, Any, Protocol
 from filelock import FileLock
 
 from llmcourse.core.artifact import OutputFile
-from llmcourse.core.errors import BY_NAME, LibraryError, LlmcourseError
+from llmcourse.core.errors import BY_NAME, HandedOver, LibraryError, LlmcourseError
 from llmcourse.core.progress import Event, Finished, Progress, Started, event_from_json, event_to_json
 
 LOADING = "load libraries"  # torch and what stands on it take seconds
@@ -194,7 +194,8 @@ def _error_to_json(error: LlmcourseError) -> dict[str, Any]:
 
 
 def _error_from_json(message: dict[str, Any]) -> LlmcourseError:
-    error = BY_NAME.get(message["type"], LlmcourseError)(**message["error"])
+    kinds: dict[str, type[LlmcourseError]] = {**BY_NAME, HandedOver.__name__: HandedOver}
+    error = kinds.get(message["type"], LlmcourseError)(**message["error"])
     error.log = Path(message["log"]) if message["log"] else None
     return error
 

@@ -8,22 +8,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from llmcourse.core.artifact import (
-    MANIFEST_NAME,
-    Artifact,
-    HubLocation,
-    OutputFile,
-    sha256_of,
-    whole_pieces,
-)
+from llmcourse.core.artifact import Artifact, OutputFile, sha256_of, whole_pieces
 from llmcourse.core.card import Card, render
 from llmcourse.core.console import Console, human_bytes
-from llmcourse.core.errors import LibraryError, LlmcourseError, PublishError
+from llmcourse.core.errors import LibraryError, LlmcourseError, Problems, PublishError
 from llmcourse.core.isolated import Job, Worker
 from llmcourse.core.model import ModelFacts
 from llmcourse.core.plan import Facts
 from llmcourse.core.planning import Planning
 from llmcourse.core.progress import WAITING, Advanced, Progress, Started
+from llmcourse.core.pushes import Pushes
 from llmcourse.core.uploads import Uploads
 from llmcourse.core.workspace import Workspace, save_artifact, write_text
 
@@ -36,6 +30,19 @@ class CardModule(Protocol):
     def card(self, config: Any, facts: Facts, artifact: Artifact, repo: str | None, /) -> Card: ...
 
 
+class PublishModule(Protocol):
+    """What a command's publish.py offers where its results go to other places than the artifact's.
+
+    It is called when the artifact has its name, and is on the Hub if it is to be there, also where all of
+    that was done before: so it finds what it published.  It tells the address of each by its kind, and
+    raises PublishError.
+    """
+
+    def after(
+        self, config: Any, facts: Facts, artifact: Artifact, progress: Progress, /
+    ) -> dict[str, str]: ...
+
+
 @dataclass
 class Making:
     """Steps three to five of one execution: run, card, publish."""
@@ -45,12 +52,17 @@ class Making:
     console: Console
     card_writer: CardModule
     worker: Worker
+    publisher: PublishModule | None = None
     timings_s: dict[str, float] = field(default_factory=dict)
     failure: LibraryError | None = None  # of some pieces, while others were made
 
     @cached_property
     def progress(self) -> Progress:
         return Progress(self.console.event)
+
+    @cached_property
+    def _pushes(self) -> Pushes:
+        return Pushes(self.planning, self.progress)
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
@@ -65,9 +77,29 @@ class Making:
             artifact = workspace.finished(self.planning.plan.pieces) or self._make(workspace)
             workspace.clean()
             artifact = self._with_current_card(artifact)
-            artifact = self._pushed(artifact) if self.planning.push_wish else artifact
+            try:
+                artifact = self._published(artifact)
+            except LlmcourseError as error:
+                if self.failure:
+                    raise Problems([self.failure, error]) from error
+                raise
         if self.failure:
             raise self.failure
+        return artifact
+
+    def _published(self, artifact: Artifact) -> Artifact:
+        wishes = self.planning.config
+        if self.failure and not wishes.publishes_partial():
+            if self.planning.push_wish or wishes != wishes.unpublished():
+                self.console.note("! Nothing is published, since parts of the result are missing.")
+            return artifact
+        artifact = self._pushes.whole(artifact) if self.planning.push_wish else artifact
+        if self.publisher is None or self.planning.request.no_push:
+            return artifact
+        places = self.publisher.after(wishes, self.planning.facts, artifact, self.progress)
+        if places:
+            artifact = replace(artifact, published=places)
+            save_artifact(self.planning.output, artifact)
         return artifact
 
     def _make(self, workspace: Workspace) -> Artifact:
@@ -137,12 +169,13 @@ class Making:
             scratch=workspace.scratch,
             done=tuple(workspace.done),
         )
-        if not self.planning.push_wish or not self.planning.plan.pieces:
+        is_alone = not self.planning.push_wish or not self.planning.plan.pieces
+        if is_alone or not self.planning.config.publishes_partial():
             self._follow(job, workspace, None)
             return
         uploads = Uploads(
             lambda piece, files: self._publish_piece(workspace, piece, files),
-            lambda file: self._release(workspace, file),
+            lambda file: workspace.release(file) if self._pushes.releases(file) else None,
             self.console.note,
         )
         with uploads.running():
@@ -169,42 +202,12 @@ class Making:
             if uploads and is_new and message.piece in whole_pieces(workspace.done):
                 uploads.add(message.piece, workspace.done)
 
-    def _release(self, workspace: Workspace, file: OutputFile) -> None:
-        if self._is_released(file):
-            workspace.release(file)
-
-    def _is_released(self, file: OutputFile) -> bool:
-        return self.planning.config.releases(file.path)
-
     def _publish_piece(self, workspace: Workspace, piece: str, files: Sequence[OutputFile]) -> None:
-        """One commit with this piece and a manifest of all that is there, by which a killed push goes on."""
+        artifact = self._artifact_of(files)
         if self.planning.places([piece]):
-            artifact = self._write_card(self._artifact_of(files), workspace.files)
-            self._push_part(artifact, workspace.files, piece)
-            return
-        target = self.planning.target
-        assert not isinstance(target, LlmcourseError), "the plan refuses such a target"
-        # Without times, so that the manifest of the same files is the same, and no new commit.
-        partial = replace(self._artifact_of(files), timings_s={})
-        save_artifact(workspace.files, partial)
-        own = [file for file in files if file.piece == piece]
-        sent = replace(partial, files=(*own, OutputFile.of(workspace.files, MANIFEST_NAME)))
-        name = piece.partition(":")[0]
-        self.planning.hub.push(workspace.files, sent, target, self.progress, name)
-
-    def _push_part(self, artifact: Artifact, folder: Path, piece: str) -> HubLocation:
-        """Publish a piece to its own place, whose root then holds what is in the folder of its name."""
-        wish = self.planning.places([piece])[piece]
-        # The plan looked at the places of its own pieces; this may be one of an earlier run.
-        check = self.planning.push_check(wish, artifact.fingerprint)
-        if check.status == "fail":
-            raise check.error()
-        part = artifact.part(piece)
-        save_artifact(folder / piece, part)
-        sent = replace(part, files=(*part.files, OutputFile.of(folder / piece, MANIFEST_NAME)))
-        target = self.planning.target_at(wish)
-        location: HubLocation = self.planning.hub.push(folder / piece, sent, target, self.progress)
-        return location
+            self._pushes.part(self._write_card(artifact, workspace.files), workspace.files, piece)
+        else:
+            self._pushes.piece(artifact, workspace.files, piece)
 
     def _card_texts(self, artifact: Artifact) -> dict[str, str]:
         """The card, and the texts that belong beside it, by file name."""
@@ -233,36 +236,6 @@ class Making:
         if current != artifact:
             save_artifact(self.planning.output, current)
         return current
-
-    def _pushed(self, artifact: Artifact) -> Artifact:
-        assert not isinstance(self.planning.target, LlmcourseError), "the plan refuses such a target"
-        begin = time.monotonic()
-        own = self.planning.places(sorted(artifact.pieces))
-        places = {piece: self._push_part(artifact, self.planning.output, piece) for piece in own}
-        artifact = replace(artifact, places=places)
-        unpublished = replace(artifact, hub=None, timings_s=_without_push(artifact.timings_s))
-        save_artifact(self.planning.output, unpublished)
-        files = [file for file in artifact.files if file.path.partition("/")[0] not in places]
-        files.append(OutputFile.of(self.planning.output, MANIFEST_NAME))
-        sent = replace(unpublished, files=tuple(files))
-        location = self.planning.hub.push(self.planning.output, sent, self.planning.target, self.progress)
-        seconds = round(time.monotonic() - begin, 3)
-        kept = tuple(map(self._released, artifact.files))
-        timings_s = unpublished.timings_s | {"push": seconds}
-        published = replace(artifact, files=kept, hub=location, timings_s=timings_s)
-        save_artifact(self.planning.output, published)
-        for file in kept:
-            if not file.is_local:
-                (self.planning.output / file.path).unlink(missing_ok=True)
-        return published
-
-    def _released(self, file: OutputFile) -> OutputFile:
-        return replace(file, is_local=False) if self._is_released(file) else file
-
-
-def _without_push(timings_s: dict[str, float]) -> dict[str, float]:
-    """The published manifest must not change from push to push, or each would be a new commit."""
-    return {step: seconds for step, seconds in timings_s.items() if step != "push"}
 
 
 def _public_name(facts: ModelFacts) -> str:

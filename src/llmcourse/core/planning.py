@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from llmcourse import __version__
-from llmcourse.core import checks, extras
+from llmcourse.core import answers, checks, extras
 from llmcourse.core.artifact import sha256_of
-from llmcourse.core.cache import cache_folder
 from llmcourse.core.config import CommandConfig, HubTarget
 from llmcourse.core.errors import LlmcourseError, PlanError
 from llmcourse.core.isolated import Job
@@ -21,15 +20,12 @@ from llmcourse.core.machine import this_machine
 from llmcourse.core.model import ModelFacts, ModelRef, expanded, read_local
 from llmcourse.core.plan import Check, DatasetFacts, Facts, FileFacts, Plan
 from llmcourse.core.rates import read_rates
-from llmcourse.core.workspace import Workspace, write_json
+from llmcourse.core.workspace import Workspace
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     from llmcourse.core.hub import Target
-
-
-_ANSWER = "answer.json"
 
 
 @dataclass(frozen=True)
@@ -52,7 +48,9 @@ class PlanModule(Protocol):
 
     It may also offer `questions(config, facts) -> dict | None`: what only the libraries can tell and the
     plan must know, None where there is nothing to ask.  `answer` of run.py gets them as the job's settings.
-    And `present() -> dict`: which of the command's own means are on this machine (Facts.present).
+    And `present() -> dict`: which of the command's own means are on this machine (Facts.present), and
+    `look_up(config) -> dict`: what other services know, as text beside it.  Where the config decides which
+    libraries are needed, `libraries(config)` and `extra(config)` win over the constants.
     """
 
     LIBRARIES: tuple[str, ...]
@@ -77,6 +75,20 @@ class Planning:
     ask: Ask
     _targets: dict[HubTarget, "Target | LlmcourseError"] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.request.no_push:
+            self.config = self.config.unpublished()
+
+    @cached_property
+    def libraries(self) -> tuple[str, ...]:
+        chosen = getattr(self.planner, "libraries", None)
+        return tuple(chosen(self.config)) if chosen else self.planner.LIBRARIES
+
+    @property
+    def _extra(self) -> str:
+        chosen = getattr(self.planner, "extra", None)
+        return str(chosen(self.config)) if chosen else self.planner.EXTRA
+
     @cached_property
     def output(self) -> Path:
         if self.request.output or self.config.output:
@@ -88,8 +100,6 @@ class Planning:
 
     @cached_property
     def push_wish(self) -> HubTarget | None:
-        if self.request.no_push:
-            return None
         hub = self.config.hub
         repo = self.request.push or (hub.repo if hub else None)
         if not repo:
@@ -110,22 +120,22 @@ class Planning:
         facts = Facts(
             this_machine(), found, files, rates=read_rates(self.name), publisher=publisher, datasets=datasets
         )
-        present = getattr(self.planner, "present", dict)
-        facts = replace(facts, present=present())
+        present, look_up = getattr(self.planner, "present", dict), getattr(self.planner, "look_up", None)
+        facts = replace(facts, present={**present(), **(look_up(self.config) if look_up else {})})
         return replace(facts, answers=self._answers(facts))
 
     def _answers(self, facts: Facts) -> Mapping[str, Any] | LlmcourseError:
         questions = getattr(self.planner, "questions", None)
-        if questions is None or not all(map(extras.installed, self.planner.LIBRARIES)):
+        if questions is None or not all(map(extras.installed, self.libraries)):
             return {}
         asked = questions(self.config, facts)
         if asked is None:
             return {}
         models = {name: model for name, model in facts.models.items() if isinstance(model, ModelFacts)}
         identities = {name: model.identity for name, model in models.items()}
-        place = answers_folder() / _digest([self.name, asked, identities, self.versions])
+        place = answers.place_of(_digest([self.name, asked, identities, self.versions]))
         try:
-            return _kept(place) or self._asked(asked, models, place)
+            return answers.kept(place) or self._asked(asked, models, place)
         except LlmcourseError as error:
             return error
 
@@ -143,7 +153,7 @@ class Planning:
         scratch.mkdir(parents=True, exist_ok=True)
         config = self.config.model_dump(mode="json")
         answer = self.ask(Job(config, asked, inputs, scratch, scratch))
-        write_json(place / _ANSWER, answer)
+        answers.keep(place, answer)
         shutil.rmtree(scratch)
         return answer
 
@@ -173,7 +183,7 @@ class Planning:
         return plan.with_checks(self._shared_checks(plan))
 
     def _shared_checks(self, plan: Plan) -> Iterator[Check]:
-        yield from checks.library_checks(self.planner.LIBRARIES, self.planner.EXTRA)
+        yield from checks.library_checks(self.libraries, self._extra)
         fingerprint = self._fingerprint_of(plan)
         models = [model for model in self.facts.models.values() if isinstance(model, ModelFacts)]
         folders = [model.ref.folder.absolute() for model in models if model.ref.is_local]
@@ -231,7 +241,7 @@ class Planning:
         """What is at that place, as it was when it was first asked for."""
         if wish not in self._targets:
             try:
-                self._targets[wish] = cast("Target", self.hub.read_target(wish))
+                self._targets[wish] = cast("Target", self.hub.read_target(wish, self.config.HUB_KIND))
             except LlmcourseError as error:
                 self._targets[wish] = error
         return self._targets[wish]
@@ -264,21 +274,8 @@ class Planning:
 
     @cached_property
     def versions(self) -> dict[str, str]:
-        found = {library: extras.library_version(library) for library in self.planner.LIBRARIES}
+        found = {library: extras.library_version(library) for library in self.libraries}
         return {"llmcourse": __version__} | {name: version for name, version in found.items() if version}
-
-
-def answers_folder() -> Path:
-    """Where answers of the libraries are kept, by what they depend on."""
-    return cache_folder() / "answers"
-
-
-def _kept(place: Path) -> dict[str, Any] | None:
-    try:
-        answer = json.loads((place / _ANSWER).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None  # not asked yet, or torn: then it is asked again
-    return answer if isinstance(answer, dict) else None
 
 
 def _read_file(path: Path) -> FileFacts | LlmcourseError:

@@ -36,7 +36,7 @@ def push(
     message = f"Add {piece or artifact.command} made by llmcourse"
     with translated(target.repo, PublishError):
         head = _ensure_branch(target)
-        present = remote_files(target.repo, target.revision)
+        present = remote_files(target.repo, target.revision, target.kind)
         missing = [file for file in files if not _is_same(folder, file, present.get(file.path))]
         if piece and [file.path for file in missing] == [MANIFEST_NAME]:
             # Of what an earlier run published; its manifest is brought up to date by the last push.
@@ -45,21 +45,29 @@ def push(
         if missing or stale:
             head = _send(folder, missing, stale, target, head, message, progress, piece)
         _verify(folder, files, target, head)
-    base = f"{api().endpoint}/{target.repo}"
+    base = f"{api().endpoint}/{'datasets/' if target.kind == 'dataset' else ''}{target.repo}"
     url = base if target.revision == "main" else f"{base}/tree/{target.revision}"
-    return HubLocation(target.repo, target.revision, head, url)
+    return HubLocation(target.repo, target.revision, head, url, target.kind)
 
 
 def _ensure_branch(target: Target) -> str:
     if not target.exists:
-        retrying(lambda: api().create_repo(target.repo, private=target.private, exist_ok=True))
+        retrying(
+            lambda: api().create_repo(
+                target.repo, private=target.private, repo_type=target.kind, exist_ok=True
+            )
+        )
     if target.revision != "main":
-        retrying(lambda: api().create_branch(target.repo, branch=target.revision, exist_ok=True))
+        retrying(
+            lambda: api().create_branch(
+                target.repo, branch=target.revision, repo_type=target.kind, exist_ok=True
+            )
+        )
     return _head(target)
 
 
 def _head(target: Target) -> str:
-    info = retrying(lambda: api().model_info(target.repo, revision=target.revision))
+    info = retrying(lambda: api().repo_info(target.repo, revision=target.revision, repo_type=target.kind))
     if info.sha is None:
         raise PublishError(
             f"{target.repo} has no branch {target.revision}.", "Create it on the Hub and run it again."
@@ -68,13 +76,15 @@ def _head(target: Target) -> str:
 
 
 def _stale(present: dict[str, RemoteFile], artifact: Artifact, target: Target) -> list[str]:
-    """Files of the model that is being replaced; what others keep in the repository stays.
+    """Files of the result that is being replaced; what others keep in the repository stays.
 
     Weights of another kind are another model: GGUF files do not replace the safetensors beside them.
     """
     if target.fingerprint == artifact.fingerprint:
         return []
     ours = {file.path for file in artifact.files}
+    if target.kind == "dataset":
+        return [name for name in target.listed if name in present and name not in ours]
     # Without a manifest of ours: the weights of one model, but GGUF files are each a thing of their own.
     unlisted = [name for name in present if name.endswith(WEIGHTS) and not name.endswith(".gguf")]
     replaced = target.listed or [name for name in unlisted if "/" not in name]
@@ -111,7 +121,7 @@ def _send(
                     addition.upload_info.sha256 = bytes.fromhex(file.sha256)
                 else:
                     _refuse_changed(file, addition)
-            api().preupload_lfs_files(target.repo, batch, revision=target.revision)
+            api().preupload_lfs_files(target.repo, batch, revision=target.revision, repo_type=target.kind)
             additions += batch
             step.advance(sum(file.size for file in group))
     operations: list[CommitOperationAdd | CommitOperationDelete] = [*additions]
@@ -164,6 +174,7 @@ def _commit_once(
                     commit_message=message,
                     revision=target.revision,
                     parent_commit=head,
+                    repo_type=target.kind,
                 )
                 .oid
             )
@@ -189,7 +200,7 @@ def _settled(target: Target, head: str, wanted: dict[str, OutputFile]) -> str | 
     now = _head(target)
     if now == head:
         return None
-    present = remote_files(target.repo, now)
+    present = remote_files(target.repo, now, target.kind)
     if all(name in present and present[name].size == file.size for name, file in wanted.items()):
         return now
     raise PublishError(
@@ -198,7 +209,7 @@ def _settled(target: Target, head: str, wanted: dict[str, OutputFile]) -> str | 
 
 
 def _verify(folder: Path, files: Sequence[OutputFile], target: Target, head: str) -> None:
-    present = remote_files(target.repo, head)
+    present = remote_files(target.repo, head, target.kind)
     wrong = [file.path for file in files if not _is_same(folder, file, present.get(file.path))]
     if wrong:
         raise PublishError(

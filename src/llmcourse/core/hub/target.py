@@ -10,12 +10,13 @@ from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError, 
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils._validators import validate_repo_id
 
-from llmcourse.core.artifact import MANIFEST_NAME
+from llmcourse.core.artifact import MANIFEST_NAME, HubKind
 from llmcourse.core.config import HubTarget
 from llmcourse.core.errors import PlanError
 from llmcourse.core.hub.client import api, has_token, is_offline, retrying, translated
 
 WEIGHTS = (".safetensors", ".bin", ".index.json", ".gguf")
+_ROWS = (".parquet", ".arrow", ".jsonl", ".csv", ".tsv")
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,10 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class Target:
-    """`head` is None while the branch, or the whole repository, does not exist."""
+    """`head` is None while the branch, or the whole repository, does not exist.
+
+    Models and data sets are apart: the same id may be both.
+    """
 
     repo: str
     revision: str
@@ -41,13 +45,16 @@ class Target:
     # Of the artifact that the branch holds, where it is one of ours.
     fingerprint: str | None = None
     listed: tuple[str, ...] = ()
+    kind: HubKind = "model"
 
     @property
-    def holds_model(self) -> bool:
-        return self.fingerprint is not None or any(name.endswith(WEIGHTS) for name in self.files or ())
+    def is_taken(self) -> bool:
+        """Whether the branch holds a model, or the rows of a data set, that a push would replace."""
+        contents = WEIGHTS if self.kind == "model" else _ROWS
+        return self.fingerprint is not None or any(name.endswith(contents) for name in self.files or ())
 
 
-def read_target(wish: HubTarget) -> Target:
+def read_target(wish: HubTarget, kind: HubKind = "model") -> Target:
     """What is at the target, after proving that this token may write there.
 
     Raises:
@@ -64,9 +71,9 @@ def read_target(wish: HubTarget) -> Target:
         repo = wish.repo if "/" in wish.repo else f"{identity['name']}/{wish.repo}"
         validate_repo_id(repo)
         _refuse_read_only(identity, repo)
-        target = _existing(repo, wish)
+        target = _existing(repo, wish, kind)
         if target.exists:
-            retrying(lambda: api().auth_check(repo, write=True))
+            retrying(lambda: api().auth_check(repo, repo_type=kind, write=True))
         return target
 
 
@@ -103,24 +110,26 @@ def _may_write(grants: Mapping[str, Any], namespace: str, repo: str) -> bool:
     return "repo.write" in permissions or "repo.write" in grants.get("global", [])
 
 
-def _existing(repo: str, wish: HubTarget) -> Target:
+def _existing(repo: str, wish: HubTarget, kind: HubKind) -> Target:
     try:
-        is_public = not retrying(lambda: api().model_info(repo)).private
+        is_public = not retrying(lambda: api().repo_info(repo, repo_type=kind)).private
     except RepositoryNotFoundError:
-        return Target(repo, wish.revision, wish.private)
-    there = Target(repo, wish.revision, wish.private, exists=True, is_public=is_public)
+        return Target(repo, wish.revision, wish.private, kind=kind)
+    there = Target(repo, wish.revision, wish.private, exists=True, is_public=is_public, kind=kind)
     try:
-        head = retrying(lambda: api().model_info(repo, revision=wish.revision)).sha
+        head = retrying(lambda: api().repo_info(repo, revision=wish.revision, repo_type=kind)).sha
     except RevisionNotFoundError:
         return there
-    files = remote_files(repo, wish.revision)
-    fingerprint, listed = _remote_manifest(repo, head) if MANIFEST_NAME in files else (None, ())
+    files = remote_files(repo, wish.revision, kind)
+    fingerprint, listed = _remote_manifest(repo, head, kind) if MANIFEST_NAME in files else (None, ())
     return replace(there, head=head, files=files, fingerprint=fingerprint, listed=listed)
 
 
-def remote_files(repo: str, revision: str) -> dict[str, RemoteFile]:
+def remote_files(repo: str, revision: str, kind: HubKind = "model") -> dict[str, RemoteFile]:
     """Every file at a revision, with what is needed to compare it to one on disk."""
-    items = retrying(lambda: list(api().list_repo_tree(repo, revision=revision, recursive=True)))
+    items = retrying(
+        lambda: list(api().list_repo_tree(repo, revision=revision, recursive=True, repo_type=kind))
+    )
     return {
         item.path: RemoteFile(item.size, item.lfs.sha256 if item.lfs else item.blob_id, item.lfs is not None)
         for item in items
@@ -128,10 +137,10 @@ def remote_files(repo: str, revision: str) -> dict[str, RemoteFile]:
     }
 
 
-def _remote_manifest(repo: str, head: str | None) -> tuple[str | None, tuple[str, ...]]:
+def _remote_manifest(repo: str, head: str | None, kind: HubKind) -> tuple[str | None, tuple[str, ...]]:
     """Fingerprint and files of the artifact at `head`; nothing where the manifest is not ours."""
     try:
-        path = retrying(lambda: api().hf_hub_download(repo, MANIFEST_NAME, revision=head))
+        path = retrying(lambda: api().hf_hub_download(repo, MANIFEST_NAME, revision=head, repo_type=kind))
         data = json.loads(Path(path).read_text(encoding="utf-8"))
         return str(data["fingerprint"]), tuple(str(file["path"]) for file in data["files"])
     except (EntryNotFoundError, ValueError, KeyError, TypeError):

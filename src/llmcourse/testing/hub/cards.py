@@ -59,14 +59,15 @@ def lenient_front_matter(text: str) -> dict[str, Any]:
         return {}
 
 
-def validate_card(text: str) -> list[str]:
-    """Check a card as the Hub does and return its warnings.
+def validate_card(text: str, kind: str = "model") -> list[str]:
+    """Check a card as the Hub does and return its warnings; base models are what models have.
 
     Raises:
         InvalidCard: with one sentence per error.
     """
     data = front_matter(text)
-    errors = [*_base_model_errors(data), *_tags_errors(data), *_license_errors(data)]
+    of_models = [*_base_model_errors(data), *_model_index_errors(data)] if kind == "model" else []
+    errors = [*of_models, *_tags_errors(data), *_license_errors(data)]
     if errors:
         raise InvalidCard(errors)
     return [] if data else ["empty or missing yaml metadata in repo card"]
@@ -92,6 +93,28 @@ def _base_model_errors(data: dict[str, Any]) -> list[str]:
         elif not _MODEL_ID.fullmatch(model):
             hint = "Use a model id from https://hf.co/models."
             errors.append(f'"{name}" with value "{model}" is not valid. {hint}')
+    return errors
+
+
+def _model_index_errors(data: dict[str, Any]) -> list[str]:
+    """What is required of results. Source: modelcard.md of huggingface/hub-docs."""
+    models = data.get("model-index", [])
+    if not isinstance(models, list):
+        return ['"model-index" must be an array']
+    required = {"task": ("type",), "dataset": ("type", "name")}
+    errors = []
+    for number, model in enumerate(models):
+        if not isinstance(model, dict) or not isinstance(model.get("name"), str):
+            return [f'"model-index[{number}].name" is required']
+        for place, result in enumerate(model.get("results") or []):
+            at = f"model-index[{number}].results[{place}]"
+            missing = [f"{part}.{key}" for part, keys in required.items() for key in keys
+                       if not (result.get(part) or {}).get(key)]  # fmt: skip
+            missing += [f"metrics[{index}].{key}" for index, metric in enumerate(result.get("metrics") or [])
+                        for key in ("type", "value") if metric.get(key) is None]  # fmt: skip
+            missing += [] if result.get("metrics") else ["metrics"]
+            missing += ["source.url"] if "source" in result and not result["source"].get("url") else []
+            errors += [f'"{at}.{name}" is required' for name in missing]
     return errors
 
 

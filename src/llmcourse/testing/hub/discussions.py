@@ -40,6 +40,20 @@ def create(state: HubState, request: Request, kind: Kind, repo_id: str) -> Respo
     return json_response(_summary(repo, num))
 
 
+@route("GET", rf"{API_REPO}/discussions")
+def listing(state: HubState, request: Request, kind: Kind, repo_id: str) -> Response:
+    """All on one page, the newest first."""
+    repo = state.readable(request.token, kind, repo_id)
+    author, wanted = request.first("author"), request.first("type")
+    found = [
+        _summary(repo, item["num"]) | {"author": {"name": item["author"]}}
+        for item in reversed(repo.settings.discussions)
+        if author in (None, item["author"])
+        and wanted in (None, "all", "pull_request" if item["isPullRequest"] else "discussion")
+    ]
+    return json_response({"discussions": found, "count": len(found), "start": 0})
+
+
 @route("GET", rf"{API_REPO}/discussions/(?P<number>\d+)")
 def details(state: HubState, request: Request, kind: Kind, repo_id: str, number: str) -> Response:
     repo = state.readable(request.token, kind, repo_id)
@@ -61,7 +75,7 @@ def _summary(repo: Repo, num: int) -> dict[str, Any]:
     summary: dict[str, Any] = {
         **{key: item[key] for key in ("num", "title", "createdAt", "isPullRequest")},
         "author": author,
-        "status": "draft" if item["isPullRequest"] else "open",
+        "status": item.get("status") or ("draft" if item["isPullRequest"] else "open"),
         "repo": {"name": repo.id, "type": repo.settings.kind},
         "events": [comment],
     }

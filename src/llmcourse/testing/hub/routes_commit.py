@@ -20,8 +20,9 @@ from llmcourse.testing.hub.state import HubState
 @route("POST", r"/api/validate-yaml")
 def validate_yaml(state: HubState, request: Request) -> Response:
     """The check that the client runs before it uploads a README.md."""
+    asked = request.json()
     try:
-        warnings = validate_card(str(request.json()["content"]))
+        warnings = validate_card(str(asked["content"]), asked.get("repoType") or "model")
     except InvalidCard as invalid:
         return json_response({"errors": [{"message": text} for text in invalid.errors], "warnings": []}, 400)
     return json_response({"errors": [], "warnings": [{"message": text} for text in warnings]})
@@ -74,7 +75,7 @@ class _Payload:
 def commit(state: HubState, request: Request, kind: Kind, repo_id: str, revision: str) -> Response:
     token = signed_in(request)
     repo = _committable(state, request, kind, repo_id, revision)
-    payload = _read_payload(state, request)
+    payload = _read_payload(state, request, kind)
     with repo.lock:
         parent = state.commit_at(repo, revision)
         if payload.parent is not None and payload.parent != parent.oid:
@@ -112,7 +113,7 @@ def _open_pull_request(
     return f"refs/pr/{open_discussion(repo, payload.title, payload.description, token.user, True)}"
 
 
-def _read_payload(state: HubState, request: Request) -> _Payload:
+def _read_payload(state: HubState, request: Request, kind: Kind) -> _Payload:
     """Read the ndjson lines one by one: a commit may hold 100 MB of regular files."""
     payload = _Payload()
     for key, value in _lines(request):
@@ -121,7 +122,7 @@ def _read_payload(state: HubState, request: Request) -> _Payload:
                 payload.title, payload.description = value["summary"], value.get("description", "")
                 payload.parent = value.get("parentCommit")
             case "file":
-                payload.files[value["path"]] = _regular_file(state, value)
+                payload.files[value["path"]] = _regular_file(state, value, kind)
             case "lfsFile":
                 payload.files[value["path"]] = _large_file(state, value)
             case "deletedFile" | "deletedFolder":
@@ -144,12 +145,12 @@ def _lines(request: Request) -> Iterator[tuple[str, dict[str, Any]]]:
         yield item["key"], item["value"]
 
 
-def _regular_file(state: HubState, value: dict[str, Any]) -> FileEntry:
+def _regular_file(state: HubState, value: dict[str, Any], kind: Kind) -> FileEntry:
     content: str = value["content"]
     data = base64.b64decode(content) if value.get("encoding") == "base64" else content.encode()
     if value["path"] == "README.md":
         try:
-            validate_card(data.decode("utf-8", errors="replace"))
+            validate_card(data.decode("utf-8", errors="replace"), kind)
         except InvalidCard as invalid:
             message = "Invalid metadata in README.md: " + "; ".join(invalid.errors)
             raise HubError(400, message) from invalid

@@ -1,0 +1,1 @@
+"""Benchmark models with lm-eval, here, on Ray or on RunPod."""

@@ -1,0 +1,128 @@
+"""Which tasks lm-eval has, and where: looked up once for each of its versions.
+
+lm-eval's own TaskManager reads each of its fourteen thousand task files at every start, which takes seconds.
+With the catalog it is given only the folders that the wanted tasks lie in.
+"""
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from llmcourse.core.cache import cache_folder
+from llmcourse.core.workspace import write_json
+
+OWN_TASKS = Path(__file__).parent / "tasks"
+
+Entry = dict[str, Any]  # kind, folder, members, metrics, fewshot
+
+
+@cache
+def catalog() -> Mapping[str, Entry]:
+    """What is known of each task, group and tag of the installed lm-eval, by name.
+
+    `kind` is task, py_task, group or tag; `folder` is where it lies, below lm-eval's tasks or absolute;
+    `members` are names that a group or a tag refers to; `metrics` are those of its file, None where only its
+    code knows them; `fewshot` is its own number of examples.
+    """
+    place = cache_folder() / "lm-eval" / f"tasks-{version('lm_eval')}.json"
+    try:
+        found = json.loads(place.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        found = None  # not looked up yet, or torn by a kill
+    if not isinstance(found, dict):
+        found = _looked_up(None)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_json(place, found)
+    known: dict[str, Entry] = found
+    return known | _looked_up(OWN_TASKS)
+
+
+def described(names: Iterable[str]) -> dict[str, Any]:
+    """`tasks`: the entry of each name, None where there is none; `near`: for those, names like it."""
+    entries = catalog()
+    found = {name: entries.get(name) for name in names}
+    absent = [name for name, entry in found.items() if entry is None]
+    return {
+        "tasks": found,
+        "near": {name: difflib.get_close_matches(name, entries, 3, 0.7) for name in absent},
+    }
+
+
+def folders_of(names: Iterable[str]) -> list[str]:
+    """Folders of task files that have these tasks and all that they refer to, ours last.
+
+    Raises:
+        KeyError: there is no task of such a name.
+    """
+    entries, waiting, seen = catalog(), list(names), set[str]()
+    folders: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        entry = entries[name]
+        folders |= {entry["folder"]} if entry["folder"] else set()
+        waiting += [member for member in entry["members"] if member in entries]
+    # Of two files of one name lm-eval takes the first in a folder, but of two folders that of the last.
+    own = str(OWN_TASKS)
+    return [*(str(_root() / folder) for folder in sorted(folders - {own}, reverse=True)), own]
+
+
+def _root() -> Path:
+    """Where the tasks of lm-eval lie, without importing it."""
+    spec = find_spec("lm_eval")
+    assert spec and spec.submodule_search_locations, "the plan refuses a machine without lm-eval"
+    return Path(spec.submodule_search_locations[0]) / "tasks"
+
+
+def _looked_up(folder: Path | None) -> dict[str, Entry]:
+    from lm_eval.tasks import TaskManager
+
+    manager = TaskManager() if folder is None else TaskManager(include_path=folder, include_defaults=False)
+    return {name: _entry(entry, folder) for name, entry in manager.task_index.items()}
+
+
+def _entry(entry: Any, folder: Path | None) -> Entry:
+    config = entry.cfg or {}
+    kind = entry.kind.name.lower()
+    listed = config.get("aggregate_metric_list" if kind == "group" else "metric_list")
+    listed = [listed] if isinstance(listed, dict) else listed
+    return {
+        "kind": kind,
+        "folder": _folder_of(entry.yaml_path, folder),
+        "members": [*_members(config.get("task")), *sorted(entry.tags if kind == "tag" else ())],
+        "metrics": [str(metric["metric"]) for metric in listed] if listed and kind != "py_task" else None,
+        "fewshot": config.get("num_fewshot"),
+    }
+
+
+def _folder_of(path: Path | None, folder: Path | None) -> str:
+    """The folder directly below lm-eval's tasks, which holds what its files include; none for a tag.
+
+    Its name only, since what is kept of one installation is read by others.
+    """
+    if path is None:
+        return ""
+    if folder is not None:
+        return str(folder)
+    return path.relative_to(_root()).parts[0]
+
+
+def _members(task: Any) -> list[str]:
+    """Names in a group's list, also in groups that are written inside it."""
+    if not isinstance(task, list):
+        return []
+    found: list[str] = []
+    for item in task:
+        if isinstance(item, str):
+            found.append(item)
+        elif isinstance(item, dict):
+            found += [str(item[key]) for key in ("task", "group") if isinstance(item.get(key), str)]
+            found += _members(item.get("task"))
+    return found

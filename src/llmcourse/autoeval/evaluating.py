@@ -1,0 +1,156 @@
+"""One model on one task with lm-eval, and what came of it.  Tasks stay loaded for the models that follow."""
+
+import os
+
+# lm-eval's bars go to the log, where ten lines a second are of no use.
+os.environ.setdefault("TQDM_MININTERVAL", "30")
+# Its bootstrap forks processes, which outlive a killed run.  Without them its figures are the same.
+os.environ.setdefault("DISABLE_MULTIPROC", "1")
+
+import json
+import math
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lm_eval.evaluator import evaluate
+from lm_eval.tasks import TaskManager
+from lm_eval.utils import handle_non_serializable
+
+from llmcourse.autoeval.catalog import folders_of
+from llmcourse.autoeval.config import Config
+from llmcourse.autoeval.results import TaskResult, samples_path
+from llmcourse.autoeval.scores import problem_of
+from llmcourse.autoeval.suite import Group, Task
+from llmcourse.autoeval.units import Unit
+from llmcourse.autoeval.watched import Watched
+from llmcourse.core.progress import Progress
+
+# lm-eval's own seeds (simple_evaluate): 0 for random, this for numpy, torch and the choice of examples.
+_OTHER_SEED = 1234
+
+
+class Evaluator:
+    """Evaluates models that are loaded already, task by task."""
+
+    def __init__(self, config: Config, groups: dict[str, Group], progress: Progress) -> None:
+        """`groups` are those of the suite, by name."""
+        self.config = config
+        self.groups = groups
+        self.progress = progress
+        self._tasks: dict[str, Any] = {}
+
+    def evaluate(self, model: Any, unit: Unit, label: str, folder: Path) -> TaskResult:
+        """What the model reaches; `label` is shown; samples, if they are kept, go into `folder`.
+
+        Raises:
+            Exception: whatever lm-eval, the data or the model raise.
+        """
+        begin = time.monotonic()
+        loaded = self._loaded(unit.task)
+        runtime = self.config.runtime
+        self._seed(loaded)
+        found = evaluate(
+            lm=Watched(model, label, self.progress),
+            task_dict=loaded,
+            limit=runtime.limit,
+            log_samples=self.config.samples,
+            apply_chat_template=runtime.apply_chat_template,
+            fewshot_as_multiturn=True,
+        )
+        assert found is not None, "only other ranks of a distributed run get nothing"
+        for task in loaded["tasks"].values():
+            task._instances = None  # prompts and answers of this model
+        if self.config.samples:
+            _write_samples(folder / samples_path(unit.name, unit.task.name), found["samples"])
+        result = result_of(found, unit, time.monotonic() - begin)
+        problem = problem_of(result, self.groups[unit.group], unit.task)
+        return failed(unit, problem, result.seconds) if problem else result
+
+    def _loaded(self, wanted: Task) -> Any:
+        """The task with its data, as TaskManager.load gives it, and with the wanted number of examples.
+
+        Raises:
+            ValueError: the task has its number of examples fixed.
+        """
+        if wanted.name not in self._tasks:
+            with self.progress.step(f"load {wanted.name}"):
+                manager = TaskManager(include_path=folders_of([wanted.name]), include_defaults=False)
+                self._tasks[wanted.name] = manager.load([wanted.name])
+        loaded = self._tasks[wanted.name]
+        for name, task in loaded["tasks"].items():
+            own = task.get_config("num_fewshot")
+            if own == 0 and wanted.fewshot:
+                # lm-eval would go on with none and say so in its log.
+                raise ValueError(f"{name} is a task without examples; fewshot cannot be {wanted.fewshot}")
+            if wanted.fewshot is not None or own is None:
+                task.set_config(key="num_fewshot", value=wanted.fewshot or 0)
+        return loaded
+
+    def _seed(self, loaded: Any) -> None:
+        """As lm-eval's simple_evaluate does before each evaluation."""
+        seed = self.config.runtime.seed
+        random.seed(seed)
+        np.random.seed(_OTHER_SEED + seed)
+        torch.manual_seed(_OTHER_SEED + seed)
+        for task in loaded["tasks"].values():
+            task.set_fewshot_seed(seed=_OTHER_SEED + seed)
+
+
+def failed(unit: Unit, reason: str, seconds: float = 0.0) -> TaskResult:
+    return TaskResult(unit.name, unit.task.name, error=reason, seconds=round(seconds, 3))
+
+
+def result_of(found: Any, unit: Unit, seconds: float) -> TaskResult:
+    """lm-eval's document as a result; subtasks of a group become its parts."""
+    names = [name for name in found["results"] if name != unit.task.name]
+    whole = _result(found, unit.name, unit.task.name)
+    parts = tuple(_result(found, unit.name, name) for name in names)
+    leaves = [part.samples for part in parts if part.task not in found["group_subtasks"]]
+    return TaskResult(
+        **vars(whole)
+        | {"seconds": round(seconds, 3), "parts": parts, "samples": sum(leaves) or whole.samples}
+    )
+
+
+def _result(found: Any, model: str, task: str) -> TaskResult:
+    figures = found["results"].get(task, {})
+    numbers = {
+        key: float(value)
+        for key, value in figures.items()
+        if "," in key and isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    is_stderr = {key: key.partition(",")[0].endswith("_stderr") for key in numbers}
+    shots = found["n-shot"].get(task)
+    config = found["configs"].get(task, {})
+    return TaskResult(
+        model=model,
+        task=task,
+        version=str(found["versions"].get(task) or ""),
+        fewshot=shots if isinstance(shots, int) else None,
+        metrics={key: value for key, value in numbers.items() if not is_stderr[key]},
+        stderr={
+            key.replace("_stderr,", ",", 1): value
+            for key, value in numbers.items()
+            if is_stderr[key] and math.isfinite(value)
+        },
+        higher_is_better={
+            name: bool(higher) for name, higher in (found["higher_is_better"].get(task) or {}).items()
+        },
+        samples=int(found["n-samples"].get(task, {}).get("effective", 0)),
+        dataset=str(config.get("dataset_path") or ""),
+        dataset_config=str(config.get("dataset_name") or ""),
+        split=str(config.get("test_split") or config.get("validation_split") or ""),
+    )
+
+
+def _write_samples(path: Path, samples: dict[str, list[Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as file:
+        for task, rows in samples.items():
+            for row in rows:
+                text = json.dumps({"task": task} | row, default=handle_non_serializable, ensure_ascii=False)
+                file.write(text + "\n")

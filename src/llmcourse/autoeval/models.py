@@ -1,0 +1,70 @@
+"""Models as lm-eval asks them: transformers, gptqmodel, llama.cpp, vLLM."""
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from lm_eval.api.registry import get_model
+from lm_eval.models.huggingface import HFLM
+from transformers import AutoTokenizer
+
+from llmcourse.autoeval.config import Runtime
+from llmcourse.autoeval.units import Unit
+
+
+@contextmanager
+def loaded(unit: Unit, runtime: Runtime, settings: dict[str, Any]) -> Iterator[Any]:
+    """The unit's model; its memory is given back afterwards.
+
+    Args:
+        settings: `device` and `batch_size` as the plan decided them, and `parallelize`.
+    """
+    model = _LOADERS[unit.backend](unit.path, runtime, settings)
+    try:
+        yield model
+    finally:
+        del model
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _transformers(path: str, runtime: Runtime, settings: dict[str, Any]) -> Any:
+    return HFLM(
+        pretrained=path,
+        dtype=runtime.dtype,
+        batch_size=settings["batch_size"],
+        device=settings["device"],
+        trust_remote_code=runtime.trust_remote_code,
+        parallelize=settings["parallelize"],
+    )
+
+
+def _gptqmodel(path: str, runtime: Runtime, settings: dict[str, Any]) -> Any:
+    from llmcourse.autoeval.gptq import load_quantized
+
+    tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=runtime.trust_remote_code)
+    model = load_quantized(path, settings["device"], runtime.trust_remote_code)
+    return HFLM(pretrained=model, tokenizer=tokenizer, batch_size=settings["batch_size"])
+
+
+def _llama_cpp(path: str, runtime: Runtime, settings: dict[str, Any]) -> Any:
+    from llmcourse.autoeval.gguf import GgufModel
+
+    return GgufModel(path, on_gpu=settings["device"] != "cpu")
+
+
+def _vllm(path: str, runtime: Runtime, settings: dict[str, Any]) -> Any:
+    arguments = {
+        "pretrained": path,
+        "dtype": runtime.dtype,
+        "trust_remote_code": runtime.trust_remote_code,
+        "tensor_parallel_size": settings["gpus"],
+        "seed": runtime.seed,
+    }
+    return get_model("vllm").create_from_arg_obj(arguments, {"batch_size": settings["batch_size"]})
+
+
+_LOADERS = {"hf": _transformers, "gptq": _gptqmodel, "gguf": _llama_cpp, "vllm": _vllm}

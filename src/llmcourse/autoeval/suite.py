@@ -1,0 +1,79 @@
+"""What a suite is: groups of lm-eval tasks, the metric that counts in each, and how they average.
+
+Suites are data, in `suites/*.yaml`; a user's own is a file of the same form.
+"""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from llmcourse.core.config import Strict
+
+ANY = "*"  # whichever metric the task reports first
+
+
+class Task(Strict):
+    """A task of lm-eval, or of ours in `tasks/`."""
+
+    name: str = Field(description="The task's name in lm-eval.")
+    fewshot: int | None = Field(None, ge=0, description="Examples in the prompt; by default the task's own.")
+    metric: str | None = Field(
+        None, description="The metric that counts, as `acc_norm` or `exact_match,strict-match`."
+    )
+
+
+def _unique(tasks: list[Task]) -> list[Task]:
+    names = [task.name for task in tasks]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{twice[0]} is there twice in a group | Keep one of them.")
+    return tasks
+
+
+class Group(Strict):
+    """Tasks that are averaged into one figure of the first table."""
+
+    name: str = Field(description="Its name in the report, as `AGIEval`.")
+    tasks: Annotated[list[Task], AfterValidator(_unique), Field(min_length=1)]
+    metric: list[str] = Field(
+        ["acc_norm", "acc"],
+        description="What counts in its tasks: the first of these that a task has, * being any.",
+    )
+    average: Literal["mean", "size"] = Field(
+        "mean", description="How tasks average: each alike, or by their number of samples."
+    )
+    scale: float | None = Field(
+        None,
+        gt=0,
+        description="By what a metric is multiplied for the report; by default 100 if it is a share, else 1.",
+    )
+
+
+class Suite(Strict):
+    """Groups, and the mean of their figures."""
+
+    name: str
+    version: int = Field(1, ge=1, description="Raised when its figures are no longer comparable.")
+    groups: Annotated[list[Group], Field(min_length=1)]
+    note: str = Field("", description="What the report says of it, as how it differs from another suite.")
+
+    @model_validator(mode="after")
+    def _one_result_a_task(self) -> "Suite":
+        shots: dict[str, int | None] = {}
+        for task in self.tasks():
+            if shots.setdefault(task.name, task.fewshot) != task.fewshot:
+                raise ValueError(
+                    f"{task.name} is there with two numbers of examples | Use one of them, or two suites."
+                )
+        return self
+
+    def tasks(self) -> Iterator[Task]:
+        """All tasks, group by group; one of several groups comes several times."""
+        for group in self.groups:
+            yield from group.tasks
+
+    @property
+    def label(self) -> str:
+        """As people cite it: nous@2."""
+        return f"{self.name}@{self.version}"

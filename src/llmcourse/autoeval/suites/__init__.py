@@ -1,0 +1,67 @@
+"""The suites that come with the package, and how one is read."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from llmcourse.autoeval.config import Config
+from llmcourse.autoeval.suite import ANY, Group, Suite, Task
+from llmcourse.core.config import unknown_key
+from llmcourse.core.documents import Document, read_documents
+from llmcourse.core.errors import ConfigError, Problems
+
+# By how deep a key lies: in the suite, in a group, in a task.
+_KEYS = {1: Suite.model_fields, 3: Group.model_fields, 5: Task.model_fields}
+_FOLDER = Path(__file__).parent
+NAMES = tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
+
+
+def suite_of(config: Config) -> Suite:
+    """The suite of a config; see read_suite."""
+    return read_suite(config.suite, config.tasks)
+
+
+def read_suite(name: str | None, tasks: list[Task] | None) -> Suite:
+    """The suite of a config: one of ours by its name, a file, or single tasks, each a group of its own.
+
+    Raises:
+        ConfigError: there is none of that name, or the file is no suite.
+        Problems: the file is wrong in several places.
+    """
+    if name is None:
+        groups = [_alone(task) for task in tasks or []]
+        return Suite(name="tasks", groups=groups)
+    if name.endswith((".yaml", ".yml")):
+        return _read(name)
+    if name not in NAMES:
+        raise ConfigError(
+            f"There is no suite {name!r}.", f"Use {', '.join(NAMES)}, or a suite file (.yaml).", "suite"
+        )
+    return _read(str(_FOLDER / f"{name}.yaml"))
+
+
+def _alone(task: Task) -> Group:
+    return Group(name=task.name, tasks=[task], metric=["acc_norm", "acc", "exact_match", ANY])
+
+
+def _read(path: str) -> Suite:
+    documents = read_documents(path)
+    if len(documents) != 1:
+        raise ConfigError(f"{path} holds {len(documents)} YAML documents.", "Keep one, a suite.", path)
+    try:
+        return Suite.model_validate(documents[0].data)
+    except ValidationError as error:
+        errors = list(_errors(error, documents[0]))
+        raise errors[0] if len(errors) == 1 else Problems(errors) from None
+
+
+def _errors(error: ValidationError, document: Document) -> Iterator[ConfigError]:
+    for item in error.errors(include_url=False):
+        where = document.where(item["loc"])
+        if item["type"] == "extra_forbidden":
+            yield unknown_key(str(item["loc"][-1]), sorted(_KEYS[len(item["loc"])]), where)
+            continue
+        dotted = ".".join(map(str, item["loc"])) or "the suite"
+        what, _, fix = item["msg"].removeprefix("Value error, ").partition(" | ")
+        yield ConfigError(f"{dotted}: {what}.", fix or f"Correct {dotted}.", where)

@@ -1,0 +1,55 @@
+"""Whether lm-eval has the tasks of a suite, and each task the metric that counts."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from llmcourse.autoeval.config import Config
+from llmcourse.autoeval.suite import ANY, Group, Suite, Task
+from llmcourse.core.errors import LlmcourseError
+from llmcourse.core.plan import Check, Facts, fail, failure, ok
+
+
+def task_checks(config: Config, suite: Suite, facts: Facts) -> Iterator[Check]:
+    """From lm-eval's answers; silent where it was not asked, since it is not here."""
+    if isinstance(facts.answers, LlmcourseError):
+        yield failure(facts.answers, "lm-eval")
+        return
+    known: dict[str, Any] = facts.answers.get("tasks", {})
+    if not known:
+        return
+    problems = [
+        problem
+        for group in suite.groups
+        for task in group.tasks
+        if (problem := _problem(group, task, known[task.name], facts.answers["near"].get(task.name, [])))
+    ]
+    yield from problems
+    if not problems:
+        yield ok("tasks", f"all {len(known)} are in lm-eval or ours")
+
+
+def _problem(group: Group, task: Task, entry: dict[str, Any] | None, near: list[str]) -> Check | None:
+    if entry is None:
+        like = f"Did you mean {', '.join(near)}?" if near else "See `lm-eval ls tasks` for their names."
+        return fail(task.name, f"lm-eval has no task {task.name!r}.", like)
+    if entry["kind"] == "tag":
+        return fail(
+            task.name,
+            f"{task.name} is a tag of {len(entry['members'])} tasks, which have no figure together.",
+            f"Name them, as {entry['members'][0]}.",
+        )
+    if entry["fewshot"] == 0 and task.fewshot:
+        return fail(
+            task.name,
+            f"{task.name} has no examples in its prompt, whatever is asked for.",
+            f"Set fewshot: 0 for {task.name}, or leave it out.",
+        )
+    metrics = entry["metrics"]
+    wanted = [name.partition(",")[0] for name in ([task.metric] if task.metric else group.metric)]
+    if metrics and ANY not in wanted and not set(wanted) & set(metrics):
+        return fail(
+            task.name,
+            f"{task.name} reports no {' or '.join(wanted)}.",
+            f"It has {', '.join(dict.fromkeys(metrics))}: name one as its metric.",
+        )
+    return None
