@@ -13,7 +13,6 @@ from llmcourse.autoeval.suites import suite_of
 from llmcourse.autoeval.task_checks import task_checks
 from llmcourse.autoeval.units import units_of
 from llmcourse.core import extras
-from llmcourse.core.console import human_seconds
 from llmcourse.core.errors import LlmcourseError, Problems
 from llmcourse.core.model import ModelFacts
 from llmcourse.core.plan import Check, Estimate, Facts, FileFacts, Plan, failure, warn
@@ -21,7 +20,6 @@ from llmcourse.core.plan import Check, Estimate, Facts, FileFacts, Plan, failure
 LIBRARIES: tuple[str, ...] = ("lm_eval", "torch", "transformers", "datasets", "matplotlib")
 EXTRA = "eval"
 
-RATE = "seconds per task and 10^9 bytes on {device}"
 # lm-eval, torch and transformers with a task's prompts: an estimate (0.6 GB in bench/autoeval.py).
 _LIBRARY_BYTES = 1_200_000_000
 _CPU_BATCH = 4  # lm-eval finds what fits by running out of memory, which on a CPU ends the process
@@ -184,13 +182,8 @@ def _estimate(config: Config, facts: Facts, units: int) -> Estimate:
 def _summary(config: Config, facts: Facts, suite: Suite, units: int) -> tuple[tuple[str, str], ...]:
     names = list(names_of(config, facts).values())
     tasks = _task_count(suite)
-    rows = [
+    return (
         ("models", ", ".join(names)),
         ("suite", f"{suite.label} ({tasks} tasks in {len(suite.groups)} groups)"),
         ("engine", config.engine if config.engine != "local" else f"local, on {device_of(config, facts)}"),
-    ]
-    rate = facts.rates.get(RATE.format(device=device_of(config, facts)))
-    size = sum(model.weight_bytes for model in facts.models.values() if isinstance(model, ModelFacts))
-    if rate and size and config.engine == "local":
-        rows.append(("time", f"about {human_seconds(rate * tasks * size / 1e9)}"))
-    return tuple(rows)
+    )

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 PRESENT = "runpod"  # the key of Facts.present
 # Of running pods, for each GB of container disk; RunPod's price list of November 2026.
 DISK_USD_PER_GB_HOUR = 0.10 / 730
-# Rough figures, until this machine has its own (Facts.rates): a pod's start with the installation, and a task
-# for each GB of weights (34 tasks of nous took users of a 7B model two to three hours on one card).
+# Rough figures, not measured: a pod's start with the installation, and a task for each GB of weights.
 START_HOURS, HOURS_PER_TASK_AND_GB = 0.2, 0.005
 # Weights, activations and lm-eval's logits, beside what CUDA takes.
 _MEMORY_FACTOR, _MEMORY_EXTRA = 1.2, 2 * 1000**3
@@ -115,8 +114,7 @@ def estimated_hours(config: "Config", facts: Facts, tasks: int) -> float:
     gigabytes = (
         sum(sum(model.files.get(name, 0) for name in model.weight_files) for model in models) / 1000**3
     )
-    rate = facts.rates.get("runpod_hours_per_task_and_gb", HOURS_PER_TASK_AND_GB)
-    return START_HOURS + gigabytes * tasks * rate / config.runpod.pods
+    return START_HOURS + gigabytes * tasks * HOURS_PER_TASK_AND_GB / config.runpod.pods
 
 
 def runpod_checks(config: "Config", facts: Facts, offers: Offers, tasks: int) -> Iterator[Check]:
