@@ -7,17 +7,15 @@ which its command line does at every start.
 Usage: python bench/autoeval.py [--runs N] [--folder DIR]
 """
 
-import argparse
 import json
 import os
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from measure import Measure, compare, run
+from measure import Measure, compare, main, run
 
 from llmcourse.autoeval.catalog import OWN_TASKS
 from llmcourse.autoeval.results import TaskResult, result_path
@@ -42,20 +40,6 @@ for model in models:
 with open(output, "w") as file:
     json.dump(found, file, default=str)
 """
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--folder", type=Path, help="where to keep the models (default: temporary)")
-    arguments = parser.parse_args()
-    folder = arguments.folder or Path(tempfile.mkdtemp(prefix="llmcourse-bench-"))
-    folder.mkdir(exist_ok=True)
-    try:
-        _compare(folder.absolute(), arguments.runs)
-    finally:
-        if arguments.folder is None:
-            shutil.rmtree(folder)
 
 
 def _compare(folder: Path, runs: int) -> None:
@@ -110,4 +94,4 @@ def _are_same(folder: Path, models: list[Path]) -> bool:
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, _compare)

@@ -8,18 +8,16 @@ reloads the result, lets it generate, hashes it and writes the card.
 Usage: python bench/gptq.py [--runs N] [--folder DIR]
 """
 
-import argparse
 import json
 import os
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 from statistics import median
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from measure import Measure, run
+from measure import Measure, main, run
 
 from llmcourse.testing.models import build_family, build_random_llama
 
@@ -40,20 +38,6 @@ rows = [{"input_ids": row, "attention_mask": [1] * len(row)} for row in numpy.lo
 loaded.quantize(rows, batch_size=1)
 loaded.save(output)
 """
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--folder", type=Path, help="where to keep the model (default: temporary)")
-    arguments = parser.parse_args()
-    folder = arguments.folder or Path(tempfile.mkdtemp(prefix="llmcourse-bench-"))
-    folder.mkdir(exist_ok=True)
-    try:
-        _compare(folder.absolute(), arguments.runs)
-    finally:
-        if arguments.folder is None:
-            shutil.rmtree(folder)
 
 
 def _compare(folder: Path, runs: int) -> None:
@@ -128,4 +112,4 @@ def _clear(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, _compare)

@@ -3,7 +3,10 @@
 Anonymous memory leaves out mapped input files, which the system drops when it needs room.
 """
 
+import argparse
+import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -70,3 +73,18 @@ def _median(measures: Sequence[Measure]) -> Measure:
     return Measure(
         median(measure.seconds for measure in measures), int(median(m.peak_bytes for m in measures))
     )
+
+
+def main(about: str | None, compare: Callable[[Path, int], None]) -> None:
+    """A bench's program: `compare` gets a folder, kept where --folder names it, and how many runs."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--folder", type=Path, help="where to keep the models (default: temporary)")
+    arguments = parser.parse_args()
+    folder = arguments.folder or Path(tempfile.mkdtemp(prefix="llmcourse-bench-"))
+    folder.mkdir(exist_ok=True)
+    try:
+        compare(folder.absolute(), arguments.runs)
+    finally:
+        if arguments.folder is None:
+            shutil.rmtree(folder)

@@ -1,14 +1,14 @@
 """What is asked of the models: that they can be read, by what, on what, and that they fit."""
 
-import sys
 from collections import Counter
 from collections.abc import Iterator
 
 from llmcourse.autoeval.config import Config
+from llmcourse.core.checks import device_checks
 from llmcourse.core.errors import LlmcourseError, MissingError
 from llmcourse.core.model import ModelFacts, ModelRef, expanded
 from llmcourse.core.model_checks import kind_checks, reading_checks, tokenizer_checks
-from llmcourse.core.plan import Check, Facts, FileFacts, fail, failure, ok
+from llmcourse.core.plan import Check, Facts, FileFacts, fail, failure
 
 # backend -> (library, extra that brings it)
 _BACKENDS = {"gguf": ("llama_cpp", "gguf"), "gptq": ("gptqmodel", "gptq"), "vllm": ("vllm", "vllm")}
@@ -142,16 +142,4 @@ def _device_checks(config: Config, facts: Facts) -> Iterator[Check]:
     device = device_of(config, facts)
     if config.engine == "runpod" or (config.ray.address and config.engine == "ray"):
         return  # of other machines
-    if device == "cuda" and not facts.machine.gpus:
-        yield fail(
-            "device",
-            "There is no CUDA device on this machine.",
-            "Use runtime.device: cpu, or engine: runpod, or a machine with an NVIDIA GPU.",
-            MissingError.exit_code,
-        )
-    elif device == "mps" and sys.platform != "darwin":
-        yield fail(
-            "device", "mps is there on Macs only.", "Use runtime.device: auto.", MissingError.exit_code
-        )
-    else:
-        yield ok("device", device)
+    yield from device_checks(device, facts.machine, "runtime.device")

@@ -1,13 +1,14 @@
 """The checks that every plan gets: libraries, output folder, disk, memory, push target."""
 
 import os
+import sys
 from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmcourse.core import extras
 from llmcourse.core.console import human_bytes
-from llmcourse.core.errors import LlmcourseError
+from llmcourse.core.errors import LlmcourseError, MissingError
 from llmcourse.core.machine import Machine, existing_parent, free_disk_bytes, same_disk
 from llmcourse.core.plan import Check, Estimate, fail, failure, ok, warn
 from llmcourse.core.workspace import read_artifact
@@ -23,6 +24,21 @@ def library_checks(libraries: Iterable[str], extra: str) -> Iterator[Check]:
     for library in libraries:
         problem = extras.missing(library, extra)
         yield failure(problem) if problem else ok(library, extras.library_version(library) or "installed")
+
+
+def device_checks(device: str, machine: Machine, key: str) -> Iterator[Check]:
+    """Whether the device is there that is computed on; `key` is where the config says it."""
+    if device == "cuda" and not machine.gpus:
+        yield fail(
+            "device",
+            "There is no CUDA device on this machine.",
+            f"Use {key}: cpu, or a machine with an NVIDIA GPU.",
+            MissingError.exit_code,
+        )
+    elif device == "mps" and sys.platform != "darwin":
+        yield fail("device", "mps is there on Macs only.", f"Use {key}: auto.", MissingError.exit_code)
+    else:
+        yield ok("device", device)
 
 
 def output_check(output: Path, fingerprint: str, force: bool, inputs: Iterable[Path]) -> Check:

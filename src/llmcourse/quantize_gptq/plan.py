@@ -1,17 +1,17 @@
 """The plan of a quantization to GPTQ: what fits, what is needed, from metadata alone."""
 
 import math
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 from llmcourse.core.calibration import calibration_checks, provenance, revision_of
+from llmcourse.core.checks import device_checks
 from llmcourse.core.console import human_bytes, human_count, human_seconds
 from llmcourse.core.environments import pinned
 from llmcourse.core.errors import ConfigError, MissingError
 from llmcourse.core.model import ModelFacts
 from llmcourse.core.model_checks import kind_checks, licence_checks, reading_checks, tokenizer_checks
-from llmcourse.core.plan import Check, Estimate, Facts, FileFacts, Plan, fail, ok, warn
+from llmcourse.core.plan import Check, Estimate, Facts, FileFacts, Plan, fail, warn
 from llmcourse.quality.checks import quality_checks
 from llmcourse.quality.sizes import CONTEXT, base_bytes
 from llmcourse.quantize_gptq.auto_gptq import MODEL_TYPES, WORKER
@@ -70,16 +70,7 @@ def _text_sha256(config: Config, facts: Facts) -> str:
 
 def _device_checks(config: Config, facts: Facts) -> Iterator[Check]:
     device = device_of(config, facts)
-    if device == "cuda" and not facts.machine.gpus:
-        yield fail(
-            "device",
-            "There is no CUDA device on this machine.",
-            "Use device: cpu, or a machine with an NVIDIA GPU.",
-            MissingError.exit_code,
-        )
-    elif device == "mps" and sys.platform != "darwin":
-        yield fail("device", "mps is there on Macs only.", "Use device: auto.", MissingError.exit_code)
-    elif config.backend == "auto-gptq" and device != "cuda":
+    if config.backend == "auto-gptq" and device != "cuda":
         yield fail(
             "backend",
             "auto-gptq quantizes on a CUDA device only, and there is none here."
@@ -89,7 +80,7 @@ def _device_checks(config: Config, facts: Facts) -> Iterator[Check]:
             MissingError.exit_code,
         )
     else:
-        yield ok("device", device)
+        yield from device_checks(device, facts.machine, "device")
 
 
 def _mock_checks(config: Config, facts: Facts) -> Iterator[Check]:

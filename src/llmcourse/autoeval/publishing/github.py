@@ -148,13 +148,13 @@ def patiently(call: Callable[[], Result]) -> Result:
     return attempts(call)
 
 
-_backoff = wait_random_exponential(multiplier=0.5, max=8)
+_BACKOFF = wait_random_exponential(multiplier=0.5, max=8)
 
 
 def _wait(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     asked = error.wait_s if isinstance(error, Refusal) else None
-    return asked if asked is not None else _backoff(state)
+    return asked if asked is not None else _BACKOFF(state)
 
 
 def _refusal(error: HTTPError) -> Refusal:
