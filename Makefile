@@ -8,17 +8,26 @@ UV := $(if $(PIP_FIND_LINKS),UV_FIND_LINKS="$(PIP_FIND_LINKS)",) UV_COMPILE_BYTE
 LLAMA_CPP := CMAKE_ARGS="-DLLAVA_BUILD=OFF '-DCMAKE_PROJECT_llama.cpp_INCLUDE=$(CURDIR)/llama-cpp.cmake'"
 INSTALL := $(LLAMA_CPP) $(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt
 
-.PHONY: demo test models slow test-gpu lint fix bench constraints clean
+# A browser for the tests of the family tree's page; without one they are skipped and say so.  Nothing is installed
+# where that needs a password.
+CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
+INSTALL_CHROMIUM := $(if $(CHROMIUM),true,[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+  apt-get update -qq >/dev/null && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y chromium >/dev/null)
+
+.PHONY: demo test models browser slow test-gpu lint fix bench constraints clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m llmcourse.testing.demo
 
-test: lint models
+test: lint models browser
 	$(BIN)/pytest -n auto --dist worksteal -m "not slow and not gpu" $(ARGS)
 
 # Trained once per machine and kept: tests share them, and each has its own time limit.
 models: $(VENV)/.dev
 	$(BIN)/python -c "from llmcourse.testing.models import build_family; build_family()"
+
+browser:
+	@$(INSTALL_CHROMIUM) || echo "no chromium here: tests that open the family tree's page are skipped"
 
 # Compares with llama.cpp's own tools too, which are built once (minutes).
 slow: $(VENV)/.dev
@@ -50,6 +59,8 @@ bench: $(VENV)/.dev
 	$(BIN)/python bench/gguf.py
 	$(BIN)/python bench/gptq.py
 	$(BIN)/python bench/autoeval.py
+	$(BIN)/python bench/family_tree.py
+	$(BIN)/python bench/family_tree_page.py
 
 # The versions that were tested, from what is installed now; no index, no local builds.
 constraints: $(VENV)/.dev

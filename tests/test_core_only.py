@@ -72,7 +72,9 @@ def test_the_core_install_is_without_heavy_libraries(core_python: str) -> None:
     assert done.stdout == "[]\n"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], *([name, "--help"] for name in (*COMMANDS, "family-tree"))]
+)
 def test_every_help_works(core: Cli, arguments: list[str]) -> None:
     result = core(*arguments)
     assert (result.exit_code, result.stderr) == (0, "")
@@ -112,9 +114,28 @@ def test_errors_are_sentences(core: Cli, arguments: list[str], code: int, error:
     assert "Traceback" not in result.stdout + result.stderr
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [path for name in COMMANDS for path in sorted((ROOT / "configs" / name).glob("*.yaml"))],
+    ids=lambda path: path.stem,
+)
 def test_every_config_we_ship_is_planned(core: Cli, path: Path) -> None:
     result = core(path.parent.name, path, "--dry-run", "--no-push", env={"HF_HUB_OFFLINE": "1"})
     assert result.exit_code == 4
     assert "is not in the local cache" in result.stdout
     assert result.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "configs" / "family-tree").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_a_family_needs_no_extra_to_be_read(core: Cli, path: Path) -> None:
+    result = core("family-tree", path, "formats=json", "--no-push", "--offline", "-o", "family.json")
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert "is not among the answers that earlier runs kept" in result.stderr
+
+
+def test_a_picture_names_the_extra_that_is_missing_before_anything_is_asked(core: Cli) -> None:
+    result = core("family-tree", "org/name", "-o", "family.svg", env={"PATH": ""})
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert "pip install 'llmcourse[tree]'" in result.stderr and "read the family" not in result.stderr

@@ -11,6 +11,7 @@ import pytest
 from llmcourse.cli import COMMANDS
 from llmcourse.core.config import CommandConfig, load
 from llmcourse.core.errors import BY_NAME
+from llmcourse.family_tree import arguments as family_tree
 
 if TYPE_CHECKING:
     # Modules satisfy the contracts of a command; mypy compares the signatures.
@@ -59,6 +60,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+# What reads a config: those that make something by the same five steps, and what only looks.
+READERS = (*COMMANDS, family_tree.NAME)
 
 
 def tracked_files() -> list[Path]:
@@ -78,14 +81,14 @@ def test_a_command_is_a_package_of_the_same_parts(command: str, part: str) -> No
     assert (ROOT / "src" / "llmcourse" / command.replace("-", "_") / part).is_file()
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", READERS)
 def test_a_command_has_configs_tests_and_a_page(command: str) -> None:
     assert list((ROOT / "configs" / command).glob("*.yaml"))
     assert list((ROOT / "tests" / command.replace("-", "_")).glob("test_*.py"))
     assert (ROOT / "docs" / "commands" / f"{command}.md").is_file()
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", READERS)
 def test_every_key_of_a_config_says_what_it_means(command: str) -> None:
     model: type[CommandConfig] = import_module(f"llmcourse.{command.replace('-', '_')}.config").Config
     assert [name for name, field in model.model_fields.items() if not field.description] == []
@@ -94,7 +97,7 @@ def test_every_key_of_a_config_says_what_it_means(command: str) -> None:
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_config_we_ship_is_one_we_read(path: Path) -> None:
     command = command_of(path)
-    assert command in COMMANDS
+    assert command in READERS
     config = load(import_module(f"llmcourse.{command.replace('-', '_')}.config").Config, str(path))
     assert config.models()
     assert getattr(config, "ignored_keys", []) == []
@@ -108,9 +111,8 @@ def test_a_config_we_ship_says_how_to_run_it(path: Path) -> None:
 
 
 def test_the_examples_in_the_help_name_configs_that_exist() -> None:
-    named = re.findall(
-        r"configs/\S+\.yaml", " ".join(" ".join(examples) for _, examples in COMMANDS.values())
-    )
+    examples = [*family_tree.EXAMPLES, *(example for _, found in COMMANDS.values() for example in found)]
+    named = re.findall(r"configs/\S+\.yaml", " ".join(examples))
     assert named
     assert [name for name in named if not (ROOT / name).is_file()] == []
 

@@ -1,7 +1,7 @@
 """The command line: names the commands, maps errors to exit codes. Loads nothing else until a command runs.
 
-Every command has one shape, `llmcourse COMMAND CONFIG [key=value ...] [options]`, so one factory builds
-all of them from the table below.  A new command is a row here and a package of its name.
+Every command that makes something has one shape, `llmcourse COMMAND CONFIG [key=value ...] [options]`, so one
+factory builds all of them from the table below.  A new command is a row here and a package of its name.
 """
 
 import os
@@ -15,6 +15,7 @@ import typer
 
 from llmcourse import __version__
 from llmcourse.endings import Ended, end_with
+from llmcourse.family_tree.arguments import add_family_tree
 from llmcourse.subcommands import Root, add_subcommands
 
 if TYPE_CHECKING:
@@ -149,6 +150,7 @@ def _add_command(name: str, summary: str, examples: tuple[str, ...]) -> None:
 
 for _name, (_summary, _examples) in COMMANDS.items():
     _add_command(_name, _summary, _examples)
+add_family_tree(app)
 add_subcommands(app)
 
 

@@ -16,11 +16,15 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 
 from llmcourse.core.artifact import Artifact
 from llmcourse.core.errors import LlmcourseError, Problems
+from llmcourse.core.human import human_bytes as human_bytes
+from llmcourse.core.human import human_count as human_count
+from llmcourse.core.human import human_seconds as human_seconds
 from llmcourse.core.plan import Plan
 from llmcourse.core.progress import Advanced, Event, Finished, Note, Started, event_to_json
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
+    from rich.console import RenderableType
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
@@ -152,6 +156,23 @@ class Console:
         else:
             _write(sys.stdout, "\n".join(_result_lines(artifact)))
 
+    def drawing(self, drawing: "RenderableType") -> None:
+        """Print what rich draws on stdout; a line that is too long for the terminal is one line still."""
+        self.close()
+        _rich(sys.stdout).print(drawing, soft_wrap=True)
+
+    def document(self, content: bytes) -> None:
+        """Print a whole file on stdout, byte by byte: a picture stays one, whatever the stream's encoding."""
+        self.close()
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+
+    def line(self, text: str) -> None:
+        """Print one line of a result on stdout."""
+        self.close()
+        _write(sys.stdout, text)
+
     def handed_over(self, end: LlmcourseError) -> None:
         """Print what goes on without us: its names alone, one JSON document, or both sentences."""
         self.close()
@@ -239,27 +260,6 @@ def _result_lines(artifact: Artifact) -> list[str]:
 
 def _total(artifact: Artifact) -> float:
     return sum(artifact.timings_s.values())
-
-
-def human_bytes(value: int) -> str:
-    amount = float(value)
-    for unit in ("B", "kB", "MB", "GB"):
-        if round(amount, 1) < 1000:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.2f} TB"
-
-
-def human_count(value: int) -> str:
-    """A number of parameters as the field writes it: 3.4 M, 7.2 B."""
-    return f"{value / 1e9:.2f} B" if value >= 5e8 else f"{value / 1e6:.1f} M"
-
-
-def human_seconds(value: float) -> str:
-    if round(value, 1) < 60:
-        return f"{value:.1f} s"
-    minutes, seconds = divmod(round(value), 60)
-    return f"{minutes} min {seconds:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _last_lines(log: Path) -> list[str]:

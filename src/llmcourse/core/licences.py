@@ -6,6 +6,7 @@ author and no legal advice; whatever is unclear becomes "other" and is said.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 # In each group from the least to the most demanding.
 _PERMISSIVE = (
@@ -30,6 +31,19 @@ _NON_COMMERCIAL = (
     "cc-by-nc-sa-4.0", "cc-by-nd-4.0", "cc-by-nc-nd-3.0", "cc-by-nc-nd-4.0", "apple-ascl", "apple-amlr",
     "intel-research", "fair-noncommercial-research-license",
 )  # fmt: skip
+
+
+class Kind(StrEnum):
+    """What a licence asks of whoever uses the model, in a word."""
+
+    PERMISSIVE = "permissive"
+    COPYLEFT = "copyleft"
+    USE_RESTRICTED = "use-restricted"
+    NON_COMMERCIAL = "non-commercial"
+    OWN_TERMS = "own terms"
+    UNSTATED = "unstated"
+
+
 _GROUPS = (_PERMISSIVE, _COPYLEFT, _USE_RESTRICTED, _NON_COMMERCIAL)
 _RANK = {name: (group, index) for group, names in enumerate(_GROUPS) for index, name in enumerate(names)}
 _FAMILIES = ("gpl", "cc-by-nc", "cc-by-sa", "mpl", "epl", "eupl")
@@ -42,6 +56,15 @@ class Licence:
 
     name: str
     warning: str = ""
+
+
+def kind(name: str | None) -> Kind:
+    """The kind of a licence by its identifier on the Hub; None and "unknown" state none."""
+    if name in (None, "unknown"):
+        return Kind.UNSTATED
+    if name not in _RANK:
+        return Kind.OWN_TERMS
+    return (Kind.PERMISSIVE, Kind.COPYLEFT, Kind.USE_RESTRICTED, Kind.NON_COMMERCIAL)[_RANK[name][0]]
 
 
 def combine(licences: Mapping[str, str | None]) -> Licence:

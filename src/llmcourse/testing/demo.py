@@ -1,8 +1,8 @@
 """`make demo`: the main job from end to end on this machine alone.
 
 Trains a family of tiny Llamas, starts a Hub here, uploads them with the Hub's own client, merges two of
-them with `llmcourse merge`, quantizes the result with `llmcourse quantize-gguf`, publishes both, and measures
-everything on text none of the models has seen.
+them with `llmcourse merge`, quantizes the result with `llmcourse quantize-gguf`, publishes both, measures
+everything on text none of the models has seen, and shows how all are related with `llmcourse family-tree`.
 """
 
 import json
@@ -47,14 +47,14 @@ def main() -> None:
         console.close()
         _write_texts(family, folder)
         for command, name, repo in (("merge", "merged", MERGED_ID), ("quantize-gguf", "gguf", QUANTIZED_ID)):
-            config = f"configs/{command}/demo.yaml"
-            words = ["llmcourse", command, config, "--push", repo, "-o", f"demo-out/{name}"]
-            console.note(f"\n$ {' '.join(words)}")
-            _run([sys.executable, "-m", *words], environment)
-    _show(family, folder / "merged", progress, console)
-    _show_types(folder / "gguf")
+            _llmcourse(console, environment, command, "--push", repo, "-o", f"demo-out/{name}")
+        _show(family, folder / "merged", progress, console)
+        _show_types(folder / "gguf")
+        _llmcourse(console, environment, "family-tree")
+        _llmcourse(console, environment, "family-tree", "-o", "demo-out/family-tree.html")
     console.note(f"\nThe merge is in {folder / 'merged'}, its GGUF files in {folder / 'gguf'}.")
     console.note("Their cards are README.md there; the GGUF card has a plot, quality.png.")
+    console.note(f"Open {folder / 'family-tree.html'} in a browser to look around in the family.")
     console.note(f"The Hub kept them as {MERGED_ID} and {QUANTIZED_ID} under {folder / 'hub'}.")
     console.note(f"All of it took {human_seconds(time.monotonic() - begin)}.")
 
@@ -76,6 +76,13 @@ def _write_texts(family: Family, folder: Path) -> None:
         parts["held-out.txt"].append(text[middle:])
     for name, texts in parts.items():
         (folder / name).write_text("\n".join(texts), encoding="utf-8")
+
+
+def _llmcourse(console: Console, environment: Mapping[str, str], command: str, *options: str) -> None:
+    """Run one of our commands on its config of the demo, as a user would."""
+    words = ["llmcourse", command, f"configs/{command}/demo.yaml", *options]
+    console.note(f"\n$ {' '.join(words)}")
+    _run([sys.executable, "-m", *words], environment)
 
 
 def _run(command: list[str], environment: Mapping[str, str]) -> None:

@@ -1,6 +1,6 @@
 """A loopback Hugging Face Hub: the real client talks to it where no machine reaches the real Hub.
 
-It proves the client's side of the protocol, not the Hub's policies (quotas, rate limits, scans).
+It proves the client's side of the protocol, not the Hub's policies (quotas, scans).
 """
 
 from llmcourse.testing.hub.accounts import Scope

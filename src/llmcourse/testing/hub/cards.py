@@ -15,6 +15,7 @@ from llmcourse.testing.hub.licenses import LICENSE_IDS
 Relation = Literal["adapter", "merge", "quantized", "finetune"]
 RELATIONS: tuple[Relation, ...] = get_args(Relation)
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it is there
 _FRONT_MATTER = re.compile(r"\A\s*---[ \t]*\r?\n(.*?)\r?\n?---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 _MODEL_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9_][\w.-]*)?")
 _QUANTIZED_NAME = re.compile(r"gguf|gptq|awq|exl2|exl3|bnb", re.IGNORECASE)
@@ -38,7 +39,7 @@ def front_matter(text: str) -> dict[str, Any]:
     if match is None:
         return {}
     try:
-        data = yaml.safe_load(match.group(1))
+        data = yaml.load(match.group(1), Loader=_LOADER)
     except yaml.YAMLError as error:
         raise InvalidCard([f"bad YAML: {error}"]) from error
     if data is None:

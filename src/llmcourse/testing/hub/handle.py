@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 from llmcourse.testing.hub.gitattributes import is_large, lfs_patterns
 from llmcourse.testing.hub.repos import Commit, FileEntry, Gate, Kind, Repo, lfs_entry, regular_entry
@@ -70,6 +71,27 @@ class RepoHandle:
         repo = self._repo_or_new()
         repo.settings.is_private = is_private
         repo.save()
+
+    def describe(
+        self, *, downloads: int = 0, likes: int = 0, created_at: str | None = None,
+        gguf: dict[str, Any] | None = None, is_disabled: bool = False,
+    ) -> None:  # fmt: skip
+        """What the Hub counts or reads by itself: `created_at` as `2026-11-23T14:46:14.000Z`, `gguf` from the
+        headers of GGUF files (total, architecture, context_length)."""
+        repo = self._repo_or_new()
+        settings = repo.settings
+        settings.downloads, settings.likes, settings.gguf = downloads, likes, gguf
+        settings.created_at = created_at or settings.created_at
+        settings.is_disabled = is_disabled
+        repo.save()
+
+    def rename(self, repo_id: str) -> None:
+        """Move the repository; its old name, which may lack an owner as `gpt2` does, leads to the new one."""
+        self._state.repos.rename(self._repo(), repo_id)
+        self._id = repo_id
+
+    def delete(self) -> None:
+        self._state.repos.delete(self._repo())
 
     def _repo(self) -> Repo:
         repo = self._state.repos.get(self._kind, self._id)

@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,18 @@ class Facts:
     def paths(self) -> Collection[str]:
         return self.commit.tree.keys()
 
-    @property
+    @cached_property
+    def base_models(self) -> list[str]:
+        return cards.base_models(self.card)
+
+    @cached_property
     def relation(self) -> cards.Relation | None:
         return cards.relation(self.card, self.paths, self.config)
+
+    @cached_property
+    def tags(self) -> list[str]:
+        """Explicit and derived, in the Hub's spelling."""
+        return _tags(self)
 
     @property
     def library(self) -> str | None:
@@ -51,9 +61,13 @@ class Facts:
 
 
 def facts(state: HubState, repo: Repo, commit: Commit) -> Facts:
-    """Read a repository's card and configuration at a commit."""
-    card = cards.lenient_front_matter(state.text(commit, "README.md"))
-    return Facts(repo, commit, card, _config(state.text(commit, "config.json")))
+    """Read a repository's card and configuration at a commit; that is done once, a commit never changes."""
+    known = state.facts.get(commit.oid)
+    if known is None:
+        card = cards.lenient_front_matter(state.text(commit, "README.md"))
+        known = Facts(repo, commit, card, _config(state.text(commit, "config.json")))
+        state.facts[commit.oid] = known
+    return known
 
 
 def _config(text: str) -> dict[str, Any]:
@@ -65,8 +79,7 @@ def _config(text: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def tags(known: Facts) -> list[str]:
-    """The tags of a repository, explicit and derived, in the Hub's spelling."""
+def _tags(known: Facts) -> list[str]:
     card, found = known.card, []
     found += [known.library] if known.library else []
     formats = (("safetensors", ".safetensors"), ("gguf", ".gguf"))
@@ -76,7 +89,7 @@ def tags(known: Facts) -> list[str]:
     found += [tag for tag in cards.as_list(card.get("tags")) if isinstance(tag, str)]
     found += [str(language) for language in cards.as_list(card.get("language"))]
     found += [f"dataset:{dataset}" for dataset in cards.as_list(card.get("datasets"))]
-    models = cards.base_models(card)
+    models = known.base_models
     found += [f"base_model:{model}" for model in models]
     found += [f"base_model:{known.relation}:{model}" for model in models]
     found += [f"license:{item}" for item in cards.as_list(card.get("license"))]
@@ -85,7 +98,7 @@ def tags(known: Facts) -> list[str]:
 
 def base_models(state: HubState, known: Facts) -> dict[str, Any] | None:
     """The `baseModels` of a model: a relation and the models, or None for a root."""
-    models = cards.base_models(known.card)
+    models = known.base_models
     if not models:
         return None
     repos = [(model, state.repos.get("model", model)) for model in models]
@@ -102,7 +115,7 @@ def children_count(state: HubState, repo: Repo) -> dict[str, int]:
         if other.settings.is_private:
             continue
         known = facts(state, other, other.head)
-        if repo.id in cards.base_models(known.card) and known.relation is not None:
+        if repo.id in known.base_models and known.relation is not None:
             counts[known.relation] += 1
     return {relation: counts[relation] for relation in cards.RELATIONS}
 

@@ -4,6 +4,7 @@ The error shapes follow what `huggingface_hub` 2.4.0 reads: over plain http it t
 repository from other errors only by `X-Error-Code` (`utils/_http.py`, `REPO_API_REGEX`).
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -106,6 +107,19 @@ def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | No
     return Response(
         status, json.dumps(value).encode(), {"Content-Type": "application/json", **(headers or {})}
     )
+
+
+def conditional(request: Request, response: Response) -> Response:
+    """An answer of the API with its weak ETag, or 304 to a client that has the same already."""
+    is_described = response.headers.get("Content-Type") == "application/json" and response.status == 200
+    if request.method != "GET" or not is_described or not isinstance(response.body, bytes):
+        return response
+    etag = f'W/"{hashlib.sha1(response.body, usedforsecurity=False).hexdigest()}"'
+    if request.headers.get("If-None-Match") == etag:
+        kept = {name: value for name, value in response.headers.items() if name != "Content-Type"}
+        return Response(304, b"", {**kept, "ETag": etag})
+    response.headers["ETag"] = etag
+    return response
 
 
 def error_response(error: HubError) -> Response:

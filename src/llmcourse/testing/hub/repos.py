@@ -75,13 +75,18 @@ class RepoSettings:
     tags: dict[str, str] = field(default_factory=dict)
     discussions: list[dict[str, Any]] = field(default_factory=list)
     pull_requests: dict[str, str] = field(default_factory=dict)
+    former_ids: list[str] = field(default_factory=list)
+    is_disabled: bool = False
+    downloads: int = 0
+    likes: int = 0
+    gguf: dict[str, Any] | None = None
 
 
 class Repo:
     """One repository. Callers that read a head and then write hold `lock` around both."""
 
     def __init__(self, folder: Path, settings: RepoSettings) -> None:
-        self._folder = folder
+        self.folder = folder
         self._commits: dict[str, Commit] = {}
         self.settings = settings
         self.lock = threading.RLock()
@@ -100,10 +105,10 @@ class Repo:
 
     def save(self) -> None:
         """Write `repo.json` so that a crash leaves the old or the new one."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        temporary = self._folder / f"repo.{uuid.uuid4().hex}.tmp"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        temporary = self.folder / f"repo.{uuid.uuid4().hex}.tmp"
         temporary.write_text(json.dumps(asdict(self.settings), indent=1), encoding="utf-8")
-        temporary.replace(self._folder / "repo.json")
+        temporary.replace(self.folder / "repo.json")
 
     def ref(self, revision: str) -> str | None:
         """The commit id that a branch, tag, PR ref or full commit id names."""
@@ -162,7 +167,7 @@ class Repo:
             return self.commit(oid)
 
     def _commit_path(self, oid: str) -> Path:
-        return self._folder / "commits" / f"{oid.replace('/', '%2F')}.json"
+        return self.folder / "commits" / f"{oid.replace('/', '%2F')}.json"
 
 
 class RepoStore:
@@ -178,8 +183,19 @@ class RepoStore:
             self._repos[settings.kind, settings.id.lower()] = Repo(path.parent, settings)
 
     def get(self, kind: Kind, repo_id: str) -> Repo | None:
-        """Find a repository; the case of its name does not matter, as on the Hub."""
-        return self._repos.get((kind, repo_id.lower()))
+        """Find a repository as the Hub does: in any letter case, and by its old names."""
+        wanted = repo_id.lower()
+        found = self._repos.get((kind, wanted))
+        return found or next((repo for repo in self.all(kind) if wanted in repo.settings.former_ids), None)
+
+    def rename(self, repo: Repo, repo_id: str) -> None:
+        """Give a repository another name; its folder on disk keeps the first one."""
+        with self._lock:
+            del self._repos[repo.settings.kind, repo.id.lower()]
+            repo.settings.former_ids.append(repo.id.lower())
+            repo.settings.id = repo_id
+            repo.save()
+            self._repos[repo.settings.kind, repo_id.lower()] = repo
 
     def all(self, kind: Kind) -> list[Repo]:
         with self._lock:
@@ -201,4 +217,4 @@ class RepoStore:
         """Remove a repository; contents stay, other repositories may share them."""
         with self._lock:
             del self._repos[repo.settings.kind, repo.id.lower()]
-            shutil.rmtree(self._root / repo.settings.kind / repo.id)
+            shutil.rmtree(repo.folder)

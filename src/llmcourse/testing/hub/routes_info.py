@@ -8,6 +8,7 @@ from llmcourse.testing.hub import info
 from llmcourse.testing.hub.protocol import HubError, Request, Response, json_response
 from llmcourse.testing.hub.repos import Kind, Repo
 from llmcourse.testing.hub.routes_read import paged
+from llmcourse.testing.hub.routes_repo import moved
 from llmcourse.testing.hub.routing import API_REPO, route
 from llmcourse.testing.hub.state import HubState
 
@@ -20,37 +21,38 @@ _FIELDS: dict[str, Field] = {
     "childrenModelCount": lambda state, known: info.children_count(state, known.repo),
     "config": lambda state, known: _config(known),
     "createdAt": lambda state, known: known.repo.settings.created_at,
-    "disabled": lambda state, known: False,
-    "downloads": lambda state, known: 0,
+    "disabled": lambda state, known: known.repo.settings.is_disabled,
+    "downloads": lambda state, known: known.repo.settings.downloads,
     "downloadsAllTime": lambda state, known: 0,
     "gated": lambda state, known: known.repo.settings.gated,
+    "gguf": lambda state, known: known.repo.settings.gguf,
     "inference": lambda state, known: None,
     "lastModified": lambda state, known: known.repo.last_modified,
     "library_name": lambda state, known: known.library,
-    "likes": lambda state, known: 0,
+    "likes": lambda state, known: known.repo.settings.likes,
     "pipeline_tag": lambda state, known: known.pipeline,
     "private": lambda state, known: known.repo.settings.is_private,
     "safetensors": lambda state, known: info.safetensors_summary(state, known.commit),
     "sha": lambda state, known: known.commit.oid,
     "siblings": lambda state, known: info.siblings(known, with_blobs=False),
     "spaces": lambda state, known: [],
-    "tags": lambda state, known: info.tags(known),
+    "tags": lambda state, known: known.tags,
     "trendingScore": lambda state, known: 0,
     "usedStorage": lambda state, known: info.used_storage(known.repo),
 }
 # The Hub takes these names too; here they are always empty.
 _EMPTY_FIELDS = (
-    *("evalResults", "gguf", "inferenceProviderMapping", "mask_token", "model-index"),
+    *("evalResults", "inferenceProviderMapping", "mask_token", "model-index"),
     *("resourceGroup", "transformersInfo", "widgetData"),
 )
 _FIELDS |= dict.fromkeys(_EMPTY_FIELDS, lambda state, known: None)
 # One of these in the `expand` of a list makes the Hub refuse the whole request.
 _DETAIL_ONLY = frozenset({"baseModels", "childrenModelCount", "usedStorage"})
-_INFO_FIELDS = tuple(
-    name
-    for name in _FIELDS
-    if name not in ("baseModels", "childrenModelCount", "downloadsAllTime", "trendingScore", *_EMPTY_FIELDS)
+_ASKED_FOR_ONLY = (
+    *("baseModels", "childrenModelCount", "downloadsAllTime", "gguf", "trendingScore"),
+    *_EMPTY_FIELDS,
 )
+_INFO_FIELDS = tuple(name for name in _FIELDS if name not in _ASKED_FOR_ONLY)
 _LIST_FIELDS = (
     "createdAt",
     "downloads",
@@ -99,8 +101,7 @@ def repo_info(state: HubState, request: Request, kind: Kind, repo_id: str, revis
     """Gated repositories show their info to everyone; a name in the wrong case is redirected."""
     repo = state.readable(request.token, kind, repo_id)
     if repo.id != repo_id:
-        location = f"/api/{kind}s/{repo.id}" + (f"?{request.query}" if request.query else "")
-        return Response(307, headers={"Location": location})
+        return moved(request, repo)
     known = info.facts(state, repo, state.commit_at(repo, revision or "main"))
     asked = _expanded(request)
     body = _describe(state, known, asked or _INFO_FIELDS)
@@ -146,4 +147,4 @@ def _matches(request: Request, known: info.Facts) -> bool:
     gated = request.first("gated")
     if gated is not None and (gated.lower() == "true") != bool(known.repo.settings.gated):
         return False
-    return search in known.repo.id.lower() and wanted <= set(info.tags(known))
+    return search in known.repo.id.lower() and wanted <= set(known.tags)

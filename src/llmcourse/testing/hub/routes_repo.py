@@ -146,7 +146,16 @@ def _refs(refs: dict[str, str], prefix: str) -> list[dict[str, str]]:
     return [{"name": name, "ref": prefix + name, "targetCommit": oid} for name, oid in refs.items()]
 
 
-@route("GET POST PUT DELETE", r"/api/(?:models|datasets|spaces)/(?P<name>[^/]+)(?:/revision/[^/]+)?")
-def legacy_repo(state: HubState, request: Request, name: str) -> Response:
-    """Names without a namespace (`gpt2`) belong to a few old repositories, none of them here."""
-    raise repo_not_found(request.token)
+def moved(request: Request, repo: Repo) -> Response:
+    """To the info of a repository that was asked for by an old name, or in another letter case."""
+    query = f"?{request.query}" if request.query else ""
+    return Response(307, headers={"Location": f"/api/{repo.settings.kind}s/{repo.id}{query}"})
+
+
+@route("GET POST PUT DELETE", r"/api/(?P<kind>models|datasets|spaces)/(?P<name>[^/]+)(?:/revision/[^/]+)?")
+def legacy_repo(state: HubState, request: Request, kind: Kind, name: str) -> Response:
+    """Names without a namespace (`gpt2`) belong to a few old repositories, which have moved since."""
+    repo = state.readable(request.token, kind, name)
+    if request.method != "GET":
+        raise repo_not_found(request.token)
+    return moved(request, repo)

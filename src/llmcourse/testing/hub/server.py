@@ -70,8 +70,8 @@ class LoopbackHub:
 
     @property
     def settings(self) -> HubState:
-        """`latency_s`, `upload_pace.bytes_per_s`, `page_size`, `lfs_part_bytes` and `xet_token_ttl_s` may be
-        set at any time."""
+        """`latency_s`, `upload_pace.bytes_per_s`, `rate_limits`, `page_size`, `lfs_part_bytes` and
+        `xet_token_ttl_s` may be set at any time."""
         return self._state
 
     @property

@@ -1,16 +1,21 @@
 """Everything one hub knows and remembers; the routes get it as their first argument."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from llmcourse.testing.hub.accounts import Accounts, Token
 from llmcourse.testing.hub.blobs import BlobStore
 from llmcourse.testing.hub.faults import FaultRules
+from llmcourse.testing.hub.limits import RateLimits
 from llmcourse.testing.hub.log import RequestLog
 from llmcourse.testing.hub.pace import Pace
 from llmcourse.testing.hub.protocol import HubError, repo_not_found
 from llmcourse.testing.hub.repos import Commit, FileEntry, Kind, Repo, RepoStore
 from llmcourse.testing.hub.xet_orphans import OrphanIndexer
 from llmcourse.testing.hub.xet_store import XetStore
+
+if TYPE_CHECKING:
+    from llmcourse.testing.hub.info import Facts
 
 
 class HubState:
@@ -22,6 +27,7 @@ class HubState:
         self.endpoint = ""
         self.latency_s = 0.0
         self.upload_pace = Pace()
+        self.rate_limits = RateLimits()
         self.page_size = 1000
         self.lfs_part_bytes = 5_000_000_000
         self.xet_token_ttl_s = 3600
@@ -31,6 +37,7 @@ class HubState:
         self.xet_store = XetStore(root)
         self.xet_orphans = OrphanIndexer(self.xet_store, root)
         self.faults = FaultRules()
+        self.facts: dict[str, Facts] = {}  # of commits, by their ids
         self.log = RequestLog(root / "requests.jsonl")
 
     def has_content(self, sha256: str) -> bool:
@@ -72,11 +79,14 @@ class HubState:
         """Find a repository the token may see.
 
         Raises:
-            HubError: the Hub's RepoNotFound, for missing and for private ones alike.
+            HubError: the Hub's RepoNotFound, for missing and for private ones alike, and for disabled ones
+                to those who are not signed in (huggingface_hub pull request 1965); 403 for these to others.
         """
         repo = self.repos.get(kind, repo_id)
-        if repo is None or not self.can_read(token, repo):
+        if repo is None or not self.can_read(token, repo) or (repo.settings.is_disabled and token is None):
             raise repo_not_found(token)
+        if repo.settings.is_disabled:
+            raise HubError(403, "Access to this resource is disabled.")
         return repo
 
     def writable(self, token: Token | None, kind: Kind, repo_id: str) -> Repo:

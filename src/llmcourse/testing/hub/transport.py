@@ -17,7 +17,7 @@ from typing import BinaryIO, cast
 from llmcourse.testing.hub.faults import DroppedByFault, Fault
 from llmcourse.testing.hub.log import RequestRecord
 from llmcourse.testing.hub.pace import Pace
-from llmcourse.testing.hub.protocol import HubError, Request, Response, error_response
+from llmcourse.testing.hub.protocol import HubError, Request, Response, conditional, error_response
 from llmcourse.testing.hub.routing import authenticate, dispatch
 from llmcourse.testing.hub.state import HubState
 
@@ -127,8 +127,12 @@ class HubRequestHandler(BaseHTTPRequestHandler):
 
     def _respond(self, request: Request, record: RequestRecord, fault: Fault | None) -> Response:
         try:
-            request.token, record.token = authenticate(self.server.state, request)
-            return _faulty_response(fault) or dispatch(self.server.state, request)
+            state = self.server.state
+            request.token, record.token = authenticate(state, request)
+            limits = state.rate_limits.take(request)
+            response = _faulty_response(fault) or conditional(request, dispatch(state, request))
+            response.headers.update(limits)
+            return response
         except (HubError, DroppedByFault, ConnectionError):
             raise
         except Exception as error:

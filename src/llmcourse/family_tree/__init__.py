@@ -1,0 +1,1 @@
+"""`llmcourse family-tree`: where a model comes from, and what came of it."""

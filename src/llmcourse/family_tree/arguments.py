@@ -1,0 +1,100 @@
+"""What a user types after `llmcourse family-tree`, whose options are other than those of the pipeline."""
+
+import os
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from llmcourse.endings import end_with
+
+if TYPE_CHECKING:
+    from llmcourse.core.console import ProgressStyle
+
+NAME = "family-tree"
+SUMMARY = "Show where a model comes from and what came of it: merges, fine-tunes, licences."
+EXAMPLES = (
+    "llmcourse family-tree org/name",
+    "llmcourse family-tree org/name --direction both -o family.html",
+    "llmcourse family-tree configs/family-tree/both.yaml model=org/name depth=2",
+    "llmcourse family-tree org/name --push --pull-request",
+    "llmcourse merge m.yaml -q | llmcourse family-tree -",
+)
+_PROGRESS = ("auto", "plain", "json", "none")
+
+
+def add_family_tree(app: typer.Typer) -> None:
+    epilog = "Examples:\n\n" + "\n\n".join(f"  {example}" for example in EXAMPLES)
+    app.command(NAME, help=SUMMARY, epilog=epilog)(_family_tree)
+
+
+def _family_tree(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL", help="Hub ids or folders, - for stdin; or a YAML file and key=value."
+        ),
+    ],
+    direction: Annotated[
+        str | None, typer.Option(metavar="up|down|both", help="Ancestors, descendants, or both.  [up]")
+    ] = None,
+    depth: Annotated[int | None, typer.Option(metavar="N", help="So many generations.  [all]")] = None,
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", help="Children shown of each model, by downloads.  [50]")
+    ] = None,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            metavar="tree|json|mermaid|dot|svg|png|html",
+            help="By default what -o ends with, or the tree.",
+        ),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option("-o", "--output", metavar="PATH", help="A file, or a folder for several formats."),
+    ] = None,
+    colour_by: Annotated[
+        str | None,
+        typer.Option("--colour-by", "--color-by", metavar="licence|relation", help="What colours mean."),
+    ] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Use what earlier runs have read, and no network.")
+    ] = False,
+    push: Annotated[bool, typer.Option("--push", help="Put the tree into the model's card.")] = False,
+    no_push: Annotated[bool, typer.Option("--no-push", help="Do not, whatever the config says.")] = False,
+    pull_request: Annotated[
+        bool, typer.Option("--pull-request", help="Put it there by a pull request.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", help="Print only the paths written, or only the tree.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show the Hub client's own log.")] = False,
+    progress: Annotated[
+        str, typer.Option(metavar="auto|plain|json|none", envvar="LLMCOURSE_PROGRESS", help="How to show it.")
+    ] = "auto",
+    no_color: Annotated[bool, typer.Option("--no-color", help="Use no colours.")] = False,
+) -> None:
+    from llmcourse.core.console import Console
+
+    if no_color:
+        os.environ["NO_COLOR"] = "1"
+    style = cast("ProgressStyle", progress if progress in _PROGRESS else "auto")
+    console = Console(as_json, quiet, verbose, style)
+    given = {
+        "direction": direction, "depth": depth, "limit": limit, "formats": formats, "output": output,
+        "colour_by": colour_by,
+    }  # fmt: skip
+    options: dict[str, Any] = {key: value for key, value in given.items() if value not in (None, [])}
+
+    def action() -> int:
+        from llmcourse.core.errors import ConfigError
+        from llmcourse.family_tree.command import execute
+        from llmcourse.family_tree.request import Request
+
+        if progress not in _PROGRESS:
+            raise ConfigError(f"--progress {progress!r} is not known.", "Use auto, plain, json or none.")
+        request = Request(tuple(words), options, push, no_push, pull_request, offline)
+        return execute(request, console)
+
+    end_with(console, action)
