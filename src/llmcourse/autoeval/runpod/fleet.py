@@ -94,6 +94,7 @@ class Fleet:
         self.mailbox.open()
         self.ledger.repository = self.mailbox.repository
         self.mailbox.add_branch(self.ledger.run)
+        self.ledger.save(self.job.scratch)  # before the first request: a kill may come before its answer
         self.tell(
             prefix=self.ledger.run,
             secrets=[secret_name(self.ledger.run)],
