@@ -40,6 +40,44 @@ def test_two_models_of_one_name_are_told_apart(tmp_path: Path) -> None:
     assert [found["name"] for found in plan.settings["models"]] == ["m", "m-2"]
 
 
+def at(*places: Path | str) -> list[str]:
+    """The names in the result of models in these folders, or of the Hub."""
+    models = {
+        str(place): model(ref=replace(model().ref, path=str(place), is_local=True), hub_id=None)
+        for place in places
+        if isinstance(place, Path)
+    }
+    for folder in models:
+        Path(folder).mkdir(parents=True)
+    plan = plan_of(f"model: [{', '.join(map(str, places))}]\nsuite: tiny\n", models=models)
+    assert len(plan.pieces) == 2 * len(places) + 1
+    return [found["name"] for found in plan.settings["models"]]
+
+
+def test_a_number_that_tells_models_apart_may_itself_be_taken(tmp_path: Path) -> None:
+    assert at(tmp_path / "a" / "m", tmp_path / "b" / "m", tmp_path / "m-2") == ["m", "m-2", "m-2-2"]
+
+
+def test_names_that_are_one_file_are_told_apart_and_the_hub_s_stay(tmp_path: Path) -> None:
+    assert at(tmp_path / "org__tiny", "org/tiny") == ["org__tiny-2", "org/tiny"]
+    assert at(tmp_path / "x" / "Model", tmp_path / "y" / "model") == ["Model", "model-2"]
+
+
+def test_another_gguf_file_of_the_same_name_is_another_model(tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(b"GGUF")
+    text = f"model: {path}\nsuite: tiny\n"
+    one, other = (plan_of(text, files={str(path): FileFacts(9, letter * 64)}).settings for letter in "ab")
+    assert one["gguf"] == {"m.gguf": "a" * 64} and one != other
+
+
+@pytest.mark.parametrize("size", ["0", "-5", "banana", "true", "1.5"])
+def test_a_batch_that_is_none_is_refused_once(size: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config(TINY + f"runtime: {{batch_size: {size}}}\n")
+    assert not isinstance(caught.value, Problems) and "batch_size cannot be" in caught.value.what
+
+
 def test_batches_are_lm_eval_s_on_a_gpu_and_small_on_a_cpu() -> None:
     assert plan_of(TINY).settings["batch_size"] == 4
     assert plan_of(TINY, machine=WITH_GPU).settings["batch_size"] == "auto"

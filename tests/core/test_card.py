@@ -82,6 +82,6 @@ def test_a_card_without_a_readable_head_tells_nothing(text: str) -> None:
 
 
 def test_a_name_stays_in_its_cell_and_in_its_code() -> None:
-    assert cell("a|b\n c ") == "a\\|b c"
+    assert cell("a|b\n c") == "a\\|b c"
     assert code("a.txt") == "`a.txt`"
     assert code("a`b``c") == "``` a`b``c ```"

@@ -101,6 +101,11 @@ def _settings(config: Config, facts: Facts, suite: Suite, models: list[dict[str,
     return {
         "suite": suite.model_dump(mode="json"),
         "models": [{"name": model["name"], "backend": model["backend"]} for model in models],
+        "gguf": {
+            names_of(config, facts)[name]: file.sha256
+            for name in config.gguf_files()
+            if isinstance(file := facts.files.get(name), FileFacts)
+        },
         "device": device_of(config, facts),
         "batch_size": batch_size_of(config, facts),
         "parallelize": _is_spread(config, facts),

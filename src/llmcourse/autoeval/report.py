@@ -140,7 +140,7 @@ def _linked(model: str) -> str:
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> str:
     """A Markdown table whose columns line up, also before it is rendered."""
-    cells = [list(header), *([cell(text) or text for text in row] for row in rows)]
+    cells = [[cell(text) for text in header], *([cell(text) for text in row] for row in rows)]
     widths = [max(3, *(len(row[column]) for row in cells)) for column in range(len(header))]
 
     def line(row: Sequence[str]) -> str:

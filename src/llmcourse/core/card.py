@@ -83,7 +83,7 @@ def fence(text: str) -> str:
 
 def cell(text: object) -> str:
     """A text that stays in its cell of a Markdown table; for templates, `| cell`."""
-    return re.sub(r"\s+", " ", str(text)).strip().replace("|", "\\|")
+    return re.sub(r"\s+", " ", str(text)).replace("|", "\\|")
 
 
 def code(text: str) -> str:
