@@ -8,6 +8,7 @@ import pytest
 from llmcourse.autoeval.suite import ANY, Suite, Task
 from llmcourse.autoeval.suites import NAMES, read_suite
 from llmcourse.core.errors import ConfigError
+from tests.autoeval.builders import plan_of, said
 
 SUITES = [read_suite(name, None) for name in NAMES]
 
@@ -44,6 +45,28 @@ def test_lm_eval_reads_the_files_of_every_task_from_the_folders_that_the_catalog
         name = waiting.pop()
         assert name in manager.task_index
         waiting |= {member for member in catalog()[name]["members"] if member in catalog()}
+
+
+def test_the_catalog_knows_the_filters_of_tasks_and_of_groups() -> None:
+    from llmcourse.autoeval.catalog import described
+
+    known = described(["gsm8k", "arc_easy", "mmlu", "leaderboard_bbh"])["tasks"]
+    assert {name: entry["filters"] for name, entry in known.items()} == {
+        "gsm8k": ["strict-match", "flexible-extract"],
+        "arc_easy": ["none"],
+        "mmlu": ["none"],
+        "leaderboard_bbh": ["none"],
+    }
+
+
+@pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name)
+def test_the_plan_accepts_every_suite(suite: Suite) -> None:
+    from llmcourse.autoeval.catalog import described
+
+    plan = plan_of(
+        f"model: org/tiny\nsuite: {suite.name}\n", answers=described({task.name for task in suite.tasks()})
+    )
+    assert said(plan) == []
 
 
 def test_nous_is_the_34_tasks_of_the_nous_suite() -> None:
