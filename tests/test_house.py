@@ -110,6 +110,26 @@ def test_a_config_we_ship_says_how_to_run_it(path: Path) -> None:
     assert any(line.startswith("# Needs ") for line in header)
 
 
+def shown_overrides(path: Path) -> list[str]:
+    """What the header's lines `Run` and `Override` show in the form key=value."""
+    shown = "\n".join(line for line in path.read_text().splitlines() if re.match(r"# (Run|Override) ", line))
+    return [
+        word.strip("'") for word in re.findall(r"'[\w.]+=[^']*'|(?<!\S)[\w.]+=(?:'[^']*'|[^\s,]+)", shown)
+    ]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_a_config_shows_to_override_can_be_overridden(path: Path) -> None:
+    kind = import_module(f"llmcourse.{command_of(path).replace('-', '_')}.config").Config
+    for override in shown_overrides(path):
+        key, _, value = override.partition("=")
+        assert load(kind, str(path), [f"{key}={value.strip(chr(39))}"])
+
+
+def test_most_configs_show_an_override() -> None:
+    assert len([path for path in CONFIGS if shown_overrides(path)]) > len(CONFIGS) * 0.8
+
+
 def test_the_examples_in_the_help_name_configs_that_exist() -> None:
     examples = [*family_tree.EXAMPLES, *(example for _, found in COMMANDS.values() for example in found)]
     named = re.findall(r"configs/\S+\.yaml", " ".join(examples))

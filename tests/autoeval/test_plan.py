@@ -6,12 +6,20 @@ from typing import Any
 
 import pytest
 
+from llmcourse.autoeval.plan import questions
 from llmcourse.core.errors import ConfigError, LibraryError, Problems
-from llmcourse.core.plan import FileFacts
+from llmcourse.core.plan import Facts, FileFacts
 from tests.autoeval.builders import INSTALLED, LAPTOP, WITH_GPU, config, model, plan_of, said
 
 TINY = "model: org/tiny\nsuite: tiny\n"
-KNOWN = {"kind": "task", "folder": "", "members": [], "metrics": ["acc", "acc_norm"], "fewshot": None}
+KNOWN: dict[str, Any] = {
+    "kind": "task",
+    "folder": "",
+    "members": [],
+    "metrics": ["acc", "acc_norm"],
+    "filters": ["none"],
+    "fewshot": None,
+}
 
 
 def test_a_usual_config_is_fine() -> None:
@@ -38,6 +46,44 @@ def test_two_models_of_one_name_are_told_apart(tmp_path: Path) -> None:
         models[str(place)] = model(ref=replace(model().ref, path=str(place), is_local=True), hub_id=None)
     plan = plan_of(f"model: [{places[0]}, {places[1]}]\nsuite: tiny\n", models=models)
     assert [found["name"] for found in plan.settings["models"]] == ["m", "m-2"]
+
+
+def at(*places: Path | str) -> list[str]:
+    """The names in the result of models in these folders, or of the Hub."""
+    models = {
+        str(place): model(ref=replace(model().ref, path=str(place), is_local=True), hub_id=None)
+        for place in places
+        if isinstance(place, Path)
+    }
+    for folder in models:
+        Path(folder).mkdir(parents=True)
+    plan = plan_of(f"model: [{', '.join(map(str, places))}]\nsuite: tiny\n", models=models)
+    assert len(plan.pieces) == 2 * len(places) + 1
+    return [found["name"] for found in plan.settings["models"]]
+
+
+def test_a_number_that_tells_models_apart_may_itself_be_taken(tmp_path: Path) -> None:
+    assert at(tmp_path / "a" / "m", tmp_path / "b" / "m", tmp_path / "m-2") == ["m", "m-2", "m-2-2"]
+
+
+def test_names_that_are_one_file_are_told_apart_and_the_hub_s_stay(tmp_path: Path) -> None:
+    assert at(tmp_path / "org__tiny", "org/tiny") == ["org__tiny-2", "org/tiny"]
+    assert at(tmp_path / "x" / "Model", tmp_path / "y" / "model") == ["Model", "model-2"]
+
+
+def test_another_gguf_file_of_the_same_name_is_another_model(tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(b"GGUF")
+    text = f"model: {path}\nsuite: tiny\n"
+    one, other = (plan_of(text, files={str(path): FileFacts(9, letter * 64)}).settings for letter in "ab")
+    assert one["gguf"] == {"m.gguf": "a" * 64} and one != other
+
+
+@pytest.mark.parametrize("size", ["0", "-5", "banana", "true", "1.5"])
+def test_a_batch_that_is_none_is_refused_once(size: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config(TINY + f"runtime: {{batch_size: {size}}}\n")
+    assert not isinstance(caught.value, Problems) and "batch_size cannot be" in caught.value.what
 
 
 def test_batches_are_lm_eval_s_on_a_gpu_and_small_on_a_cpu() -> None:
@@ -135,6 +181,11 @@ def test_a_model_that_lm_eval_cannot_run_is_refused(changes: dict[str, Any], tol
         ),
         (KNOWN | {"fewshot": 0}, "{name: a, fewshot: 5}", "a: a has no examples in its prompt"),
         (KNOWN, "{name: a, metric: f1}", "a: a reports no f1. It has acc, acc_norm: name one as its metric."),
+        (
+            KNOWN,
+            "{name: a, metric: 'acc,strict-match'}",
+            "a: a has no filter strict-match. It has no filters: name the metric alone.",
+        ),
     ],
 )
 def test_a_task_that_lm_eval_cannot_do_so_is_refused(entry: object, task: str, told: str) -> None:
@@ -142,6 +193,39 @@ def test_a_task_that_lm_eval_cannot_do_so_is_refused(entry: object, task: str, t
     answers = {"tasks": {name: entry}, "near": {"arc_eazy": ["arc_easy"]}}
     plan = plan_of(f"model: org/tiny\ntasks: [{task}]\n", answers=answers)
     assert plan.exit_code == 4 and any(line.startswith(told) for line in said(plan))
+
+
+def test_a_filter_that_a_task_has_is_fine() -> None:
+    entry = KNOWN | {"metrics": ["exact_match"], "filters": ["strict-match", "flexible-extract"]}
+    text = "model: org/tiny\ntasks: [{name: a, metric: 'exact_match,none'}]\n"
+    (line,) = said(plan_of(text, answers={"tasks": {"a": entry}, "near": {}}))
+    assert line.endswith(
+        "no filter none. It has strict-match, flexible-extract: name one of them after the comma."
+    )
+    for metric in ("exact_match,strict-match", "exact_match", "'*'"):
+        text = f"model: org/tiny\ntasks: [{{name: a, metric: '{metric.strip(chr(39))}'}}]\n"
+        assert said(plan_of(text, answers={"tasks": {"a": entry}, "near": {}})) == []
+
+
+RENTED = "model: org/tiny\nsuite: tiny\nengine: runpod\n"
+
+
+def test_tasks_are_asked_for_wherever_lm_eval_is_also_where_a_pod_evaluates() -> None:
+    wish = config(RENTED)
+    here = Facts(LAPTOP, {}, present=INSTALLED)
+    asked = questions(wish, here)
+    assert asked is not None and asked["tasks"] == ["tiny_continuation", "tiny_word"]
+    # Answers are kept by the question, so those of another lm-eval are another one.
+    assert asked != questions(wish, replace(here, present=INSTALLED | {"lm_eval": "0.5"}))
+    assert questions(wish, replace(here, present={})) is None
+    assert said(plan_of(RENTED), "warn") == []
+    assert "lm-eval is not on this machine" in said(plan_of(RENTED, present={}), "warn")[0]
+
+
+def test_a_trial_is_published_nowhere() -> None:
+    for wishes in ("{hub: true}", "{gist: private}", "{leaderboard: me/board}"):
+        plan = plan_of(TINY + f"runtime: {{limit: 10}}\npublish: {wishes}\n")
+        assert any("its figures are no results" in line for line in said(plan)), wishes
 
 
 def test_lm_eval_s_own_failure_is_told() -> None:

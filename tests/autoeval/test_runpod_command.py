@@ -13,7 +13,7 @@ import pytest
 from llmcourse.testing.hub import LoopbackHub
 from llmcourse.testing.models import BASE_ID
 from llmcourse.testing.plugin import Cli, as_user
-from llmcourse.testing.runpod import LoopbackRunpod
+from llmcourse.testing.runpod import LoopbackRunpod, PodFault
 from tests.autoeval.runpod_rig import SOURCES
 
 pytestmark = [
@@ -87,10 +87,67 @@ def test_a_client_that_is_ended_leaves_no_pod(
         time.sleep(0.05)
     time.sleep(2)
     process.send_signal(number)
-    process.communicate()
+    _, stderr = process.communicate()
     assert process.returncode == (130 if number == signal.SIGINT else -number)
+    if number == signal.SIGINT:  # it has looked that they are gone
+        assert (runpod.pods, runpod.secrets) == ([], [])
+        (pod,) = runpod.ended
+        assert f"0 pods left of those that this run has rented ({pod.id} ended)." in stderr
     until = time.monotonic() + 60
     while (runpod.pods or runpod.secrets) and time.monotonic() < until:
         time.sleep(0.05)
     assert (runpod.pods, runpod.secrets) == ([], [])
     assert [pod.ended_by for pod in runpod.ended] == ["account"]
+
+
+def test_ctrl_c_of_a_terminal_reaches_the_child_too_and_is_told_alike(
+    cli: Cli, runpod: LoopbackRunpod
+) -> None:
+    process = cli.start("autoeval", config(cli), "-o", "out")
+    until = time.monotonic() + 60
+    while not runpod.pods and time.monotonic() < until:
+        time.sleep(0.05)
+    time.sleep(2)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    for number in [*map(int, children), process.pid]:
+        os.kill(number, signal.SIGINT)
+    _, stderr = process.communicate()
+    assert process.returncode == 130
+    assert (runpod.pods, runpod.secrets) == ([], [])
+    assert "0 pods left of those that this run has rented" in stderr
+
+
+def test_another_interrupt_ends_the_client_at_once_and_pods_are_ended_after_it(
+    cli: Cli, runpod: LoopbackRunpod
+) -> None:
+    process = cli.start("autoeval", config(cli), "-o", "out")
+    until = time.monotonic() + 60
+    while not runpod.pods and time.monotonic() < until:
+        time.sleep(0.05)
+    time.sleep(2)
+    runpod.faults.append(PodFault("podTerminate", "status", times=3))
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    begin = time.monotonic()
+    process.communicate()
+    assert process.returncode == 130 and time.monotonic() - begin < 3
+    until = time.monotonic() + 60
+    while (runpod.pods or runpod.secrets) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert (runpod.pods, runpod.secrets) == ([], [])
+
+
+def test_what_a_pod_would_fail_at_is_refused_before_one_is_paid_for(
+    cli: Cli, runpod: LoopbackRunpod, demo_hub: LoopbackHub
+) -> None:
+    reading = demo_hub.tokens["reader"]
+    refused = cli("autoeval", config(cli), "-n", env={"HF_TOKEN": reading})
+    assert refused.exit_code == 4
+    assert (
+        "Results cannot come back through llmcourse-results: Your Hub token may only read." in refused.stdout
+    )
+    unknown = cli("autoeval", config(cli), "suite=null", "tasks=[arc_eazy]", "-n")
+    assert unknown.exit_code == 4
+    assert "lm-eval has no task 'arc_eazy'." in unknown.stdout
+    assert not [call for call in runpod.calls if call.field == "podFindAndDeployOnDemand"]

@@ -57,7 +57,7 @@ def test_a_pod_that_ended_by_itself_is_known_by_its_last_word(rig: Rig) -> None:
     rig.wait_for(lambda: rig.runpod.ended)
     (pod,) = rig.runpod.ended
     (line,) = ask(rig, f"print(status({pod.id!r}).sentence())")
-    assert line.startswith(f"{pod.id} ({pod.name}) failed: exit code 4: Error: /root: the disk is full.")
+    assert line.startswith(f"{pod.id} ({pod.name}) failed: exit code 4: Error: /root: the disk is full,")
 
 
 def test_what_is_no_pod_of_ours_is_not_ended(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,3 +77,38 @@ def test_what_is_no_pod_of_ours_is_not_ended(rig: Rig, monkeypatch: pytest.Monke
     with pytest.raises(PlanError):
         stop(mine.id)
     assert RunpodClient(rig.runpod.key).pods()[0].id == mine.id
+
+
+def test_the_secret_of_a_pod_that_ended_by_itself_goes_with_a_look_at_it(rig: Rig) -> None:
+    rig.start({"One": ["a"]}, wish={"wait": False}).ended()
+    rig.wait_for(lambda: rig.runpod.ended)
+    (pod,) = rig.runpod.ended
+    assert len(rig.runpod.secrets) == 1  # a pod's own key opens that pod only
+    assert ask(rig, f"print(status({pod.id!r}).state)") == ["done"]
+    assert rig.runpod.secrets == []
+
+
+def test_the_secret_of_a_run_that_a_client_waits_for_stays(rig: Rig) -> None:
+    client = rig.start({"One": ["a_slow"]}, wish={"max_hours": 60 / 3600})
+    rig.wait_for(lambda: rig.runpod.pods)
+    (pod,) = rig.runpod.pods
+    rig.runpod.account.end(pod.id, "fault")  # another one is going to be rented
+    ask(rig, f"print(status({pod.name!r}).state)")
+    assert len(rig.runpod.secrets) == 1
+    client.process.kill()
+    client.ended()
+
+
+def test_stop_removes_the_secret_of_a_run_whose_pods_have_ended(rig: Rig) -> None:
+    rig.start({"One": ["a"]}, wish={"wait": False}).ended()
+    rig.wait_for(lambda: rig.runpod.ended)
+    (pod,) = rig.runpod.ended
+    (line,) = ask(rig, f"try: stop({pod.name!r})\nexcept PlanError as error: print(error.fix)")
+    assert line == "It has ended by itself; the secret of its run was still there and is removed now."
+    assert rig.runpod.secrets == []
+
+
+def test_before_any_run_there_is_no_such_pod(rig: Rig) -> None:
+    for name in ("status", "logs"):
+        (line,) = ask(rig, f"try: {name}('nopod')\nexcept PlanError as error: print(error.what)")
+        assert line.startswith("There is no pod nopod at RunPod, and none has left a word")

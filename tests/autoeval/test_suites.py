@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from llmcourse.autoeval.suite import ANY, Suite
+from llmcourse.autoeval.suite import ANY, Suite, Task
 from llmcourse.autoeval.suites import NAMES, read_suite
 from llmcourse.core.errors import ConfigError
+from tests.autoeval.builders import plan_of, said
 
 SUITES = [read_suite(name, None) for name in NAMES]
 
@@ -44,6 +45,28 @@ def test_lm_eval_reads_the_files_of_every_task_from_the_folders_that_the_catalog
         name = waiting.pop()
         assert name in manager.task_index
         waiting |= {member for member in catalog()[name]["members"] if member in catalog()}
+
+
+def test_the_catalog_knows_the_filters_of_tasks_and_of_groups() -> None:
+    from llmcourse.autoeval.catalog import described
+
+    known = described(["gsm8k", "arc_easy", "mmlu", "leaderboard_bbh"])["tasks"]
+    assert {name: entry["filters"] for name, entry in known.items()} == {
+        "gsm8k": ["strict-match", "flexible-extract"],
+        "arc_easy": ["none"],
+        "mmlu": ["none"],
+        "leaderboard_bbh": ["none"],
+    }
+
+
+@pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name)
+def test_the_plan_accepts_every_suite(suite: Suite) -> None:
+    from llmcourse.autoeval.catalog import described
+
+    plan = plan_of(
+        f"model: org/tiny\nsuite: {suite.name}\n", answers=described({task.name for task in suite.tasks()})
+    )
+    assert said(plan) == []
 
 
 def test_nous_is_the_34_tasks_of_the_nous_suite() -> None:
@@ -110,6 +133,25 @@ def test_a_suite_of_one_s_own_is_read(tmp_path: Path) -> None:
             "a is there with two numbers of examples",
             "Use one of them",
         ),
+        (
+            "name: x\ngroups:\n- {name: G, tasks: [{name: a}]}\n- {name: G, tasks: [{name: b}]}\n",
+            "The group G is there twice",
+            "rename it",
+        ),
+        (
+            "name: x\ngroups: [{name: G, tasks: [{name: a/b}, {name: a__b}]}]\n",
+            "a/b and a__b are one name to a disk",
+            "Keep one",
+        ),
+        ("name: x\ngroups: [{name: A|B, tasks: [{name: a}]}]\n", "'A|B' cannot stand in a table", "letters"),
+        ("name: x\ngroups: [{name: '', tasks: [{name: a}]}]\n", "'' cannot stand in a table", "letters"),
+        (
+            "name: x\ngroups: [{name: Average, tasks: [{name: a}]}]\n",
+            "Average is what leaderboards",
+            "another",
+        ),
+        ("name: ../../x\ngroups: [{name: G, tasks: [{name: a}]}]\n", "name: String should match", "Correct"),
+        ("name: x\ngroups: [{name: G, metric: [], tasks: [{name: a}]}]\n", "groups.0.metric", "Correct"),
     ],
 )
 def test_a_wrong_suite_is_told_with_its_place(tmp_path: Path, text: str, what: str, fix: str) -> None:
@@ -118,6 +160,11 @@ def test_a_wrong_suite_is_told_with_its_place(tmp_path: Path, text: str, what: s
     with pytest.raises(ConfigError) as caught:
         read_suite(str(path), None)
     assert what in str(caught.value) and fix in caught.value.fix and "mine.yaml" in str(caught.value.where)
+
+
+def test_a_task_given_twice_is_refused() -> None:
+    with pytest.raises(ConfigError, match="arc_easy is there twice"):
+        read_suite(None, [Task(name="arc_easy"), Task(name="arc_easy")])
 
 
 def test_an_unknown_suite_is_refused() -> None:

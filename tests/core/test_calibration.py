@@ -150,6 +150,17 @@ def test_a_text_that_is_hardly_enough_is_a_warning_and_more_is_none() -> None:
     assert (hardly.status, enough.status) == ("warn", "ok") and "about 2250 tokens" in hardly.what
 
 
+def test_too_little_for_one_window_names_no_number_of_windows() -> None:
+    found = check(facts(a_txt=FileFacts(500, "d" * 64)), text="a.txt", samples=8, length=1000)
+    assert found.status == "fail" and "is the most" not in found.fix
+
+
+def test_a_short_file_of_rows_is_a_warning_and_a_packed_one_is_read_first() -> None:
+    rows = check(facts(a_jsonl=FileFacts(500, "d" * 64)), text="a.jsonl", samples=8, length=1000)
+    packed = check(facts(a_parquet=FileFacts(500, "d" * 64)), text="a.parquet", samples=8, length=1000)
+    assert (rows.status, packed.status) == ("warn", "ok")
+
+
 def test_every_file_that_is_not_there_is_told() -> None:
     known = facts(a_txt=PlanError("a.txt cannot be read.", "Check it."), b_txt=FileFacts(9, "d" * 64))
     (found,) = calibration_checks(Calibration(text=["a.txt", "b.txt"]), known)

@@ -4,7 +4,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from llmcourse.core.card import Card, CardMetadata, fence, render
+from llmcourse.core.card import Card, CardMetadata, cell, code, fence, render
 from llmcourse.core.card_head import card_metadata
 from llmcourse.core.licences import KNOWN
 from llmcourse.testing.hub.licenses import LICENSE_IDS
@@ -79,3 +79,9 @@ def test_a_fence_is_longer_than_any_inside(text: str, expected: str) -> None:
 )
 def test_a_card_without_a_readable_head_tells_nothing(text: str) -> None:
     assert card_metadata(text) == {}
+
+
+def test_a_name_stays_in_its_cell_and_in_its_code() -> None:
+    assert cell("a|b\n c") == "a\\|b c"
+    assert code("a.txt") == "`a.txt`"
+    assert code("a`b``c") == "``` a`b``c ```"

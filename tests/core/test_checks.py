@@ -169,3 +169,10 @@ def test_the_model_itself_is_never_replaced(force: bool, place: str, tmp_path: P
     check = output_check(tmp_path / "parent" / place, "f", force, [model])
     assert (check.status, check.fix) == ("fail", "Choose a new folder with -o.")
     assert "holds the model that this is made from" in check.what
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc")
+def test_where_no_disk_is_behind_a_folder_it_is_not_said_to_be_full() -> None:
+    check = disk_check(Estimate(write=40_000), Path("/proc/x"), None)
+    assert (check.status, check.exit_code) == ("fail", 4)
+    assert check.what == "/proc cannot be written to: there is no disk behind it."

@@ -323,6 +323,7 @@ def ready(script: Script, settings: pytest.MonkeyPatch, kept: Path) -> Script:
 
 def test_no_credential_reaches_a_script(ready: Script, settings: pytest.MonkeyPatch) -> None:
     secrets = ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "RUNPOD_API_KEY", "PIP_INDEX_URL", "UV_INDEX_A_PASSWORD"]
+    secrets += ["DATABASE_URL", "WANDB_LOGIN"]  # by whose names nobody would know them
     for name in secrets:
         settings.setenv(name, "secret")
     settings.setenv("CUDA_VISIBLE_DEVICES", "1")

@@ -78,3 +78,7 @@ def test_a_file_is_another_name_of_a_text() -> None:
 def test_a_config_survives_the_way_to_the_child() -> None:
     read = config("{model: m, bits_per_weight: 4, calibration: {file: c4.parquet}, hub: {repo: me/x}}")
     assert type(read)(**read.model_dump(mode="json")) == read
+
+
+def test_none_means_no_measurement() -> None:
+    assert config("{model: org/name, bits_per_weight: 4, quality: none}").quality is None

@@ -60,6 +60,12 @@ def test_expressions_are_looked_for_anywhere_in_a_name_and_false_leaves_a_module
     assert read.dynamic == {"+:.*(?:down_proj)": {"bits": 8}, "-:.*(?:layers.0.)": {}}
 
 
+def test_numbers_in_quotes_are_numbers() -> None:
+    quoted = config("""{model: org/name, bits: '8', group_size: '-1', modules: {v_proj: {bits: '4'}}}""")
+    assert (quoted.bits, quoted.group_size) == (8, -1)
+    assert quoted.dynamic["+:.*(?:v_proj)"] == {"bits": 4}
+
+
 def test_none_means_no_measurement_and_a_path_alone_is_a_text() -> None:
     assert config("{model: org/name, quality: none}").quality is None
     short = config("{model: org/name, quality: held.txt}").quality

@@ -18,7 +18,8 @@ from llmcourse.core.workspace import write_json
 
 OWN_TASKS = Path(__file__).parent / "tasks"
 
-Entry = dict[str, Any]  # kind, folder, members, metrics, fewshot
+Entry = dict[str, Any]  # kind, folder, members, metrics, filters, fewshot
+FORM = 2  # of an entry: what was kept in another form is looked up again
 
 
 @cache
@@ -27,9 +28,10 @@ def catalog() -> Mapping[str, Entry]:
 
     `kind` is task, py_task, group or tag; `folder` is where it lies, below lm-eval's tasks or absolute;
     `members` are names that a group or a tag refers to; `metrics` are those of its file, None where only its
-    code knows them; `fewshot` is its own number of examples.
+    code knows them; `filters` are what answers pass through before they are scored, "none" where they are not
+    changed; `fewshot` is its own number of examples.
     """
-    place = cache_folder() / "lm-eval" / f"tasks-{version('lm_eval')}.json"
+    place = cache_folder() / "lm-eval" / f"tasks-{FORM}-{version('lm_eval')}.json"
     try:
         found = json.loads(place.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -98,8 +100,22 @@ def _entry(entry: Any, folder: Path | None) -> Entry:
         "folder": _folder_of(entry.yaml_path, folder),
         "members": [*_members(config.get("task")), *sorted(entry.tags if kind == "tag" else ())],
         "metrics": [str(metric["metric"]) for metric in listed] if listed and kind != "py_task" else None,
+        "filters": _filters(config, kind),
         "fewshot": config.get("num_fewshot"),
     }
+
+
+def _filters(config: Any, kind: str) -> list[str] | None:
+    """Names of the filters of a task, or of those a group averages; None where only code knows them."""
+    if kind == "py_task":
+        return None
+    if kind != "group":
+        return [str(item["name"]) for item in config.get("filter_list") or ()] or ["none"]
+    listed = config.get("aggregate_metric_list") or []
+    named = [
+        metric.get("filter_list") or "none" for metric in ([listed] if isinstance(listed, dict) else listed)
+    ]
+    return list(dict.fromkeys(name for item in named for name in ([item] if isinstance(item, str) else item)))
 
 
 def _folder_of(path: Path | None, folder: Path | None) -> str:

@@ -17,12 +17,20 @@ def _list_of(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
 
 
+def _batch_size(value: Any) -> Any:
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise ValueError(f"batch_size cannot be {value!r} | Use a number from 1, or auto.")
+
+
 class Runtime(Strict):
     """How lm-eval runs the model."""
 
     backend: Literal["auto", "hf", "vllm", "gguf", "gptq"] = Field("auto", description="What runs the model.")
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
-    batch_size: int | Literal["auto"] = Field("auto", description="Sequences at once; auto finds what fits.")
+    batch_size: Annotated[int | Literal["auto"], BeforeValidator(_batch_size)] = Field(
+        "auto", description="Sequences at once; auto finds what fits."
+    )
     device: Literal["auto", "cuda", "cpu", "mps"] = "auto"
     limit: int | None = Field(None, ge=1, description="Only so many samples a task: a trial, not a result.")
     trust_remote_code: bool = False

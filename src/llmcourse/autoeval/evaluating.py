@@ -11,6 +11,8 @@ import json
 import math
 import random
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +38,8 @@ _OTHER_SEED = 1234
 class Evaluator:
     """Evaluates models that are loaded already, task by task."""
 
-    def __init__(self, config: Config, groups: dict[str, Group], progress: Progress) -> None:
-        """`groups` are those of the suite, by name."""
+    def __init__(self, config: Config, groups: Sequence[Group], progress: Progress) -> None:
+        """`groups` are those of the suite."""
         self.config = config
         self.groups = groups
         self.progress = progress
@@ -67,8 +69,17 @@ class Evaluator:
         if self.config.samples:
             _write_samples(folder / samples_path(unit.name, unit.task.name), found["samples"])
         result = result_of(found, unit, time.monotonic() - begin)
-        problem = problem_of(result, self.groups[unit.group], unit.task)
-        return failed(unit, problem, result.seconds) if problem else result
+        problems = [
+            problem_of(result, group, task)
+            for group in self.groups
+            for task in group.tasks
+            if task.name == unit.task.name
+        ]
+        # What is of use to one group is no failure of the task; the other group's has its own reason.
+        if not all(problems):
+            return result
+        finite = {key: value for key, value in result.metrics.items() if math.isfinite(value)}
+        return replace(result, error=problems[0], metrics=finite)
 
     def _loaded(self, wanted: Task) -> Any:
         """The task with its data, as TaskManager.load gives it, and with the wanted number of examples.

@@ -25,7 +25,7 @@ def evaluate(units: Sequence[Unit], job: Job, progress: Progress) -> Iterator[Ta
         PlanError: the disk is full.
     """
     suite = Suite(**job.settings["suite"])
-    evaluator = Evaluator(Config(**job.config), {group.name: group for group in suite.groups}, progress)
+    evaluator = Evaluator(Config(**job.config), suite.groups, progress)
     for _, own in groupby(units, key=lambda unit: unit.model):
         yield from evaluate_model(list(own), evaluator, job)
 

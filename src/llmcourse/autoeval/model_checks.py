@@ -1,9 +1,10 @@
 """What is asked of the models: that they can be read, by what, on what, and that they fit."""
 
-from collections import Counter
 from collections.abc import Iterator
+from itertools import chain, count
 
 from llmcourse.autoeval.config import Config
+from llmcourse.autoeval.results import slug
 from llmcourse.core.checks import device_checks
 from llmcourse.core.errors import LlmcourseError, MissingError
 from llmcourse.core.model import ModelFacts, ModelRef, expanded
@@ -18,15 +19,24 @@ _WORKING_BYTES = 1_000_000_000
 
 
 def names_of(config: Config, facts: Facts) -> dict[str, str]:
-    """What the result calls each model, by what the config writes: a Hub id, or a name without its folder."""
-    found = {name: _name(name, facts) for name in config.model}
-    counts = Counter(found.values())
-    numbers: Counter[str] = Counter()
-    for written, name in found.items():
-        if counts[name] > 1:
-            numbers[name] += 1
-            found[written] = name if numbers[name] == 1 else f"{name}-{numbers[name]}"
-    return found
+    """What the result calls each model, by what the config writes: a Hub id, or a name without its folder.
+
+    No two are alike, also as names of files; models of the Hub have the first choice.
+    """
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for written in sorted(config.model, key=lambda written: _is_here(written, facts)):
+        if written not in names:
+            name = _name(written, facts)
+            choices = chain([name], (f"{name}-{number}" for number in count(2)))
+            names[written] = next(choice for choice in choices if slug(choice).casefold() not in taken)
+            taken.add(slug(names[written]).casefold())
+    return {written: names[written] for written in config.model}
+
+
+def _is_here(written: str, facts: Facts) -> bool:
+    model = facts.models.get(written)
+    return not isinstance(model, ModelFacts) or model.ref.is_local
 
 
 def _name(written: str, facts: Facts) -> str:

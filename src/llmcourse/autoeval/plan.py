@@ -4,10 +4,15 @@ import hashlib
 from collections.abc import Iterator
 from typing import Any
 
+from llmcourse.autoeval.catalog import FORM
 from llmcourse.autoeval.config import Config
+from llmcourse.autoeval.gguf_header import gguf_checks
+from llmcourse.autoeval.gguf_header import look_up as look_up_gguf
 from llmcourse.autoeval.model_checks import backend_of, device_of, model_checks, names_of, needed_bytes
 from llmcourse.autoeval.publishing import checks as publishing
-from llmcourse.autoeval.runpod import offers
+from llmcourse.autoeval.references import look_up as look_up_references
+from llmcourse.autoeval.references import reference_checks
+from llmcourse.autoeval.runpod import offers, returning
 from llmcourse.autoeval.suite import Suite
 from llmcourse.autoeval.suites import suite_of
 from llmcourse.autoeval.task_checks import task_checks
@@ -46,21 +51,25 @@ def present() -> dict[str, str]:
 
 
 def look_up(config: Config) -> dict[str, str]:
-    """What GitHub, the Hub and RunPod answer, as JSON for Facts.present."""
-    return {**publishing.look_up(config), **offers.look_up(config)}
+    """What GitHub, the Hub, RunPod and the files named answer, as JSON for Facts.present."""
+    asked = (publishing.look_up, offers.look_up, returning.look_up, look_up_references, look_up_gguf)
+    return {name: text for look in asked for name, text in look(config).items()}
 
 
 def questions(config: Config, facts: Facts) -> dict[str, Any] | None:
     """Which of the tasks lm-eval has: only it can tell."""
     suite = _readable_suite(config)
-    if suite is None or config.engine == "runpod":
+    if suite is None or "lm_eval" not in facts.present:
         return None
-    return {"tasks": sorted({task.name for task in suite.tasks()})}
+    # The answer is kept by these: that of another lm-eval, or in another form, is another one.
+    known_by = {"lm_eval": facts.present["lm_eval"], "form": FORM}
+    return {"tasks": sorted({task.name for task in suite.tasks()}), **known_by}
 
 
 def plan(config: Config, facts: Facts) -> Plan:
     """Decide all that can be decided; pure but for the suite's file."""
-    checks = [*_file_checks(config, facts), *model_checks(config, facts), *_runtime_checks(config)]
+    checks = [*reference_checks(config, facts), *model_checks(config, facts), *gguf_checks(config, facts)]
+    checks += _runtime_checks(config)
     suite = _readable_suite(config)
     if suite is None:
         return Plan("autoeval", (), (), (*checks, *_suite_problems(config)), Estimate())
@@ -72,6 +81,7 @@ def plan(config: Config, facts: Facts) -> Plan:
     units = units_of(suite, [model | {"path": ""} for model in models])
     if config.engine == "runpod":
         checks += offers.runpod_checks(config, facts, offers.read_offers(facts), _task_count(suite))
+        checks += returning.returning_checks(facts)
     report = f"report:{_reference_key(config, facts)}"
     return Plan(
         "autoeval",
@@ -101,6 +111,11 @@ def _settings(config: Config, facts: Facts, suite: Suite, models: list[dict[str,
     return {
         "suite": suite.model_dump(mode="json"),
         "models": [{"name": model["name"], "backend": model["backend"]} for model in models],
+        "gguf": {
+            names_of(config, facts)[name]: file.sha256
+            for name in config.gguf_files()
+            if isinstance(file := facts.files.get(name), FileFacts)
+        },
         "device": device_of(config, facts),
         "batch_size": batch_size_of(config, facts),
         "parallelize": _is_spread(config, facts),
@@ -138,14 +153,6 @@ def _suite_problems(config: Config) -> Iterator[Check]:
         yield from map(failure, problems.errors)
     except LlmcourseError as error:
         yield failure(error, "suite")
-
-
-def _file_checks(config: Config, facts: Facts) -> Iterator[Check]:
-    """References; GGUF files are models, and the suite is read."""
-    for name in config.reference_files():
-        found = facts.files.get(name)
-        if isinstance(found, LlmcourseError):
-            yield failure(found, f"reference {name}")
 
 
 def _runtime_checks(config: Config) -> Iterator[Check]:

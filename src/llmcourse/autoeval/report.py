@@ -1,12 +1,12 @@
 """The report as users of llm-autoeval know it: a row a model, then a table a group; and the same as JSON."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from llmcourse.autoeval.results import TaskResult
 from llmcourse.autoeval.scores import GroupScore, Results, average, scale_of, scores
 from llmcourse.autoeval.suite import Group, Suite
+from llmcourse.core.card import cell
 from llmcourse.core.model import is_hub_id
 
 __all__ = ["GroupScore", "as_json", "elapsed", "first_table", "markdown", "scores"]
@@ -140,12 +140,12 @@ def _linked(model: str) -> str:
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> str:
     """A Markdown table whose columns line up, also before it is rendered."""
-    cells = [list(header), *([_escaped(cell) for cell in row] for row in rows)]
+    cells = [[cell(text) for text in header], *([cell(text) for text in row] for row in rows)]
     widths = [max(3, *(len(row[column]) for row in cells)) for column in range(len(header))]
 
     def line(row: Sequence[str]) -> str:
         placed = zip(row, widths, align, strict=True)
-        cells = (cell.rjust(width) if side == "r" else cell.ljust(width) for cell, width, side in placed)
+        cells = (text.rjust(width) if side == "r" else text.ljust(width) for text, width, side in placed)
         return f"|{'|'.join(cells)}|"
 
     dashes = [
@@ -153,7 +153,3 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> 
         for width, side in zip(widths, align, strict=True)
     ]
     return "\n".join([line(cells[0]), f"|{'|'.join(dashes)}|", *map(line, cells[1:])]) + "\n"
-
-
-def _escaped(cell: str) -> str:
-    return re.sub(r"\s+", " ", cell).replace("|", "\\|") if cell.strip() else cell

@@ -117,6 +117,18 @@ class _Evaluation:
         return missing | errors
 
     @property
+    def groups_without_figure(self) -> list[str]:
+        """Why, for each group of a model that has none though all of its tasks have ended well."""
+        if self.failures:
+            return []
+        return [
+            f"{score.name} of {model}: {score.failed}"
+            for model in self.results
+            for score in scores(self.suite, self.results, model)
+            if score.failed
+        ]
+
+    @property
     def results(self) -> Results:
         found: dict[str, dict[str, TaskResult]] = {unit.name: {} for unit in self.units}
         for result in self.outcomes.values():
@@ -152,11 +164,17 @@ class _Evaluation:
         return found
 
     def refuse_failures(self) -> None:
-        if not self.failures:
+        told = list(self.failures.values()) or self.groups_without_figure
+        if not told:
             return
-        told = list(self.failures.values())
+        what = f"{len(told)} of {len(self.units)} tasks failed" if self.failures else "Groups have no figure"
         more = f" (and {len(told) - _NAMED} more)" if len(told) > _NAMED else ""
         raise LibraryError(
-            f"{len(told)} of {len(self.units)} tasks failed: {'; '.join(told[:_NAMED])}{more}.",
-            "What is finished is kept. Mend the cause, and run the same command again for the others.",
+            f"{what}: {'; '.join(told[:_NAMED]).removesuffix('.')}{more}.",
+            f"What is finished is kept, and the table is in {self.job.files / 'summary.md'}. "
+            + (
+                "Mend the cause, and run the same command again for the others."
+                if self.failures
+                else "Name a metric that the tasks report in the suite."
+            ),
         )

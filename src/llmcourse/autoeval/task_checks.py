@@ -6,15 +6,21 @@ from typing import Any
 from llmcourse.autoeval.config import Config
 from llmcourse.autoeval.suite import ANY, Group, Suite, Task
 from llmcourse.core.errors import LlmcourseError
-from llmcourse.core.plan import Check, Facts, fail, failure, ok
+from llmcourse.core.plan import Check, Facts, fail, failure, ok, warn
 
 
 def task_checks(config: Config, suite: Suite, facts: Facts) -> Iterator[Check]:
-    """From lm-eval's answers; silent where it was not asked, since it is not here."""
+    """From lm-eval's answers; where it is not here, that nothing is known of its tasks."""
     if isinstance(facts.answers, LlmcourseError):
         yield failure(facts.answers, "lm-eval")
         return
     known: dict[str, Any] = facts.answers.get("tasks", {})
+    if config.engine == "runpod" and "lm_eval" not in facts.present:
+        yield warn(
+            "tasks",
+            "Tasks and metrics are not checked, since lm-eval is not on this machine.",
+            "To have them checked before a pod is paid for, run: pip install 'llmcourse[eval]'",
+        )
     if not known:
         return
     problems = [
@@ -45,11 +51,28 @@ def _problem(group: Group, task: Task, entry: dict[str, Any] | None, near: list[
             f"Set fewshot: 0 for {task.name}, or leave it out.",
         )
     metrics = entry["metrics"]
-    wanted = [name.partition(",")[0] for name in ([task.metric] if task.metric else group.metric)]
-    if metrics and ANY not in wanted and not set(wanted) & set(metrics):
+    wanted = [task.metric] if task.metric else group.metric
+    named = [name for name in wanted if name.partition(",")[0] in metrics] if metrics else wanted
+    if metrics and ANY not in wanted and not named:
         return fail(
             task.name,
-            f"{task.name} reports no {' or '.join(wanted)}.",
+            f"{task.name} reports no {' or '.join(name.partition(',')[0] for name in wanted)}.",
             f"It has {', '.join(dict.fromkeys(metrics))}: name one as its metric.",
         )
-    return None
+    return _filter_problem(task, ANY in wanted, named, entry.get("filters"))
+
+
+def _filter_problem(task: Task, is_any: bool, named: list[str], filters: list[str] | None) -> Check | None:
+    """`named` are the metrics that the task has, as `acc` or `exact_match,strict-match`."""
+    if not filters or is_any or any(not name.partition(",")[2] for name in named):
+        return None
+    absent = [name.partition(",")[2] for name in named]
+    if not absent or set(absent) & set(filters):
+        return None
+    return fail(
+        task.name,
+        f"{task.name} has no filter {' or '.join(absent)}.",
+        "It has no filters: name the metric alone."
+        if filters == ["none"]
+        else f"It has {', '.join(filters)}: name one of them after the comma.",
+    )

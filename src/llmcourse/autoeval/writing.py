@@ -1,11 +1,11 @@
 """The report's files: summary.md, results.json, and scores.png."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from llmcourse.autoeval.config import Config
 from llmcourse.autoeval.plot import save_plot
+from llmcourse.autoeval.references import Figures, beside, read_reference
 from llmcourse.autoeval.report import as_json, markdown
 from llmcourse.autoeval.scores import Results, scores
 from llmcourse.autoeval.suite import Suite
@@ -26,7 +26,7 @@ def write_report(
     drawn = {model: values for model, values in drawn.items() if values}
     if not drawn:
         return [DATA, SUMMARY]
-    save_plot(drawn | _references(config, suite), folder / PLOT)
+    save_plot(beside(drawn, _references(config, suite)), folder / PLOT)
     return [DATA, SUMMARY, PLOT]
 
 
@@ -36,13 +36,14 @@ def _drawable(suite: Suite, results: Results, model: str) -> dict[str, float]:
     return {score.name: score.value for score in found if score.value is not None and score.is_share}
 
 
-def _references(config: Config, suite: Suite) -> dict[str, dict[str, float]]:
-    """Figures of other results' models in the groups of this suite."""
+def _references(config: Config, suite: Suite) -> dict[str, Figures]:
+    """Figures of other results' models in the groups of this suite, by the results' folders."""
     names = {group.name for group in suite.groups}
-    found: dict[str, dict[str, float]] = {}
-    for path in config.reference_files().values():
-        data = json.loads(path.read_text(encoding="utf-8"))
-        for model, own in data["models"].items():
-            values = {name: group.get("value") for name, group in own["groups"].items() if name in names}
-            found[model] = {name: value for name, value in values.items() if value is not None}
-    return {model: values for model, values in found.items() if values}
+    found: dict[str, Figures] = {}
+    for folder, path in config.reference_files().items():
+        figures = {
+            model: {name: value for name, value in values.items() if name in names}
+            for model, values in read_reference(path).items()
+        }
+        found[folder] = {model: values for model, values in figures.items() if values}
+    return found

@@ -131,15 +131,17 @@ def calibration_checks(wish: Calibration, facts: Facts) -> Iterator[Check]:
         yield from (failure(error, "calibration") for error in errors)
         return
     size = sum(file.size for file in found if isinstance(file, FileFacts))
-    is_plain = all(PurePath(name).suffix.lower() in PLAIN for name in wish.files())
+    kinds = {PurePath(name).suffix.lower() for name in wish.files()}
+    is_plain, is_packed = kinds <= set(PLAIN), bool(kinds & set(TABLE))
     names = ", ".join(PurePath(name).name for name in wish.files())
     if is_plain and size < wish.tokens:
         yield fail(
             "calibration",
             f"{names} has {size} bytes, which cannot be the {wish.tokens} tokens of {needed}.",
-            f"Give more text, or set samples or length lower: samples {size // wish.length} is the most.",
+            "Give more text, or set samples or length lower"
+            + (f": samples {size // wish.length} is the most." if size >= wish.length else "."),
         )
-    elif is_plain and size < wish.tokens * _USUAL_BYTES_PER_TOKEN:
+    elif not is_packed and size < wish.tokens * _USUAL_BYTES_PER_TOKEN:
         yield warn(
             "calibration",
             f"{names} has {human_bytes(size)}, usually about {size // _USUAL_BYTES_PER_TOKEN} tokens; "

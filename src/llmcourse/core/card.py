@@ -66,6 +66,7 @@ def render(card: Card, package: str) -> str:
         keep_trailing_newline=True,
         autoescape=False,  # the result is Markdown that people edit, not HTML we serve
     )
+    environment.filters |= {"cell": cell, "code": code}
     head = {key: value for key, value in card.metadata.model_dump().items() if value}
     if not head.get("base_model"):
         head.pop("base_model_relation", None)
@@ -78,6 +79,19 @@ def fence(text: str) -> str:
     """A Markdown fence that the text cannot close by itself."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     return "`" * max(3, longest + 1)
+
+
+def cell(text: object) -> str:
+    """A text that stays in its cell of a Markdown table; for templates, `| cell`."""
+    return re.sub(r"\s+", " ", str(text)).replace("|", "\\|")
+
+
+def code(text: str) -> str:
+    """A name as code within a line, with more backticks around it than are in it; `| code`."""
+    if "`" not in text:
+        return f"`{text}`"
+    ticks = "`" * (max(len(run) for run in re.findall(r"`+", text)) + 1)
+    return f"{ticks} {text} {ticks}"
 
 
 def quantized_head(

@@ -1,6 +1,7 @@
 """The checks that every plan gets: libraries, output folder, disk, memory, push target."""
 
 import os
+import shutil
 import sys
 from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
@@ -80,6 +81,13 @@ def disk_check(estimate: Estimate, output: Path, cache: Path | None) -> Check:
     together = cache is not None and same_disk(output, cache)
     made = estimate.write + estimate.scratch
     needed = made + (estimate.download if together else 0)
+    if needed > free and shutil.disk_usage(existing_parent(output)).total == 0:
+        # /proc and its like, where permissions say nothing
+        return fail(
+            "disk",
+            f"{existing_parent(output)} cannot be written to: there is no disk behind it.",
+            "Choose a folder on a disk with -o.",
+        )
     if needed > free:
         return fail(
             "disk",

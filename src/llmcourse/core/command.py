@@ -8,8 +8,8 @@ A command is a package with four modules that this one finds by name:
     run.py      run(job, progress) -> Iterator[OutputFile]        (imported in a child process only)
 
 and a template `card.md.jinja`.  A plan that needs the libraries' word has `questions` too, which `answer`
-of run.py answers (core.planning).  A command whose results go to other places as well has `publish.py`
-(core.making).
+of run.py answers (core.planning).  A command whose results go to other places as well has `publish.py`, one
+that leaves more than files behind when it is interrupted has `interrupted.py` (core.making).
 """
 
 import shutil
@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import IO, Any, cast
 
 from llmcourse.core.cache import cache_folder
@@ -26,7 +27,7 @@ from llmcourse.core.config import CommandConfig, load
 from llmcourse.core.console import Console
 from llmcourse.core.errors import HandedOver, LibraryError, LlmcourseError, Problems
 from llmcourse.core.isolated import LOADING, Job, Worker
-from llmcourse.core.making import CardModule, Making, PublishModule
+from llmcourse.core.making import CardModule, InterruptModule, Making, PublishModule
 from llmcourse.core.plan import Plan
 from llmcourse.core.planning import PlanModule, Planning, Request
 
@@ -92,8 +93,9 @@ def _execute(name: str, package: str, request: Request, console: Console, worker
         raise _refusal(planning.plan)
     writer = cast(CardModule, import_module(f"{package}.card"))
     assert worker is not None, "only a dry run has none"
-    publisher = import_module(f"{package}.publish") if find_spec(f"{package}.publish") else None
-    making = Making(planning, package, console, writer, worker, cast(PublishModule | None, publisher))
+    publisher = cast(PublishModule | None, _optional(f"{package}.publish"))
+    interrupted = cast(InterruptModule | None, _optional(f"{package}.interrupted"))
+    making = Making(planning, package, console, writer, worker, publisher, interrupted)
     try:
         artifact = making.artifact()
     except HandedOver as end:
@@ -103,6 +105,10 @@ def _execute(name: str, package: str, request: Request, console: Console, worker
     with suppress(BrokenPipeError):  # whoever read our stdout has had enough; the work is done
         console.result(artifact)
     return 0
+
+
+def _optional(module: str) -> ModuleType | None:
+    return import_module(module) if find_spec(module) else None
 
 
 def _refusal(plan: Plan) -> LlmcourseError:

@@ -30,6 +30,12 @@ from llmcourse.core.progress import Progress, event_from_json
 # The regular expression of PEP 723, for blocks of the type "script".
 _HEADER = re.compile(r"(?m)^# /// script$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
 _WHOLE = "llmcourse-whole"  # written last: a build that was killed has no such file
+# What a script is told of our environment variables: where things are, languages, devices, compilers.
+_PASSED_ON = re.compile(
+    r"PATH|HOME|USER|LOGNAME|SHELL|TERM|TZ|TE?MP|TMPDIR|LANG|LANGUAGE|LC_\w+|XDG_\w+|LD_\w+|DYLD_\w+|SSL_CERT_\w+"
+    r"|CC|CXX|CPP|\w+FLAGS|MAX_JOBS|NINJA_\w+|NVCC_\w+|CUDA_\w+|NVIDIA_\w+|NCCL_\w+|TORCH\w*|PYTORCH_\w+|TRITON_\w+"
+    r"|OMP_\w+|MKL_\w+|HF_HOME|LLMCOURSE_\w+"
+)
 _NAMES_A_SECRET = re.compile(r"TOKEN|SECRET|PASSW|KEY|CREDENTIAL|_PAT$", re.IGNORECASE)
 _NO_HUB = {"HF_HUB_OFFLINE": "1", "HF_TOKEN_PATH": os.devnull}
 _CREDENTIALS = re.compile(r"(?<=//)[^/@\s]+@")
@@ -118,7 +124,7 @@ class Environment:
         script = self._script_without_torch() if self._torch else self.script
         command = [_uv(self.script.name), "sync", "--script", str(script), "--active", *options]
         environment = {
-            **_without_secrets(is_for_uv=True),
+            **_of_ours(is_for_uv=True),
             **where,
             "VIRTUAL_ENV": str(self.folder),
             # The first Python that suits the header is taken: ours, if it does.
@@ -177,12 +183,12 @@ class Environment:
     ) -> TiedProcess:
         """Start the script; the environment must be ready.
 
-        It sees our environment variables without those that hold credentials, and no Hub: its inputs are
-        on this machine.
+        Of our environment variables it sees those that it may need, none that holds a credential, and no
+        Hub: its inputs are on this machine.
         """
         return TiedProcess(
             self.python, _SCRIPT, [self.script, *arguments],
-            env={**_without_secrets(), **_NO_HUB, **(environment or {})},
+            env={**_of_ours(), **_NO_HUB, **(environment or {})},
             stdin=stdin, stdout=stdout, stderr=stderr,
         )  # fmt: skip
 
@@ -271,14 +277,12 @@ def _uv(script: str) -> str:
     return find_uv_bin()
 
 
-def _without_secrets(is_for_uv: bool = False) -> dict[str, str]:
-    """Our environment variables without tokens and keys; uv keeps its own, which open package indexes."""
+def _of_ours(is_for_uv: bool = False) -> dict[str, str]:
+    """Of our environment variables those a script may need; uv's also open package indexes and proxies."""
 
     def is_kept(name: str) -> bool:
-        if name.startswith(("PIP_", "UV_")):
-            return is_for_uv
-        if name.upper().endswith("_PROXY"):
-            return is_for_uv  # it may hold a password
-        return not _NAMES_A_SECRET.search(name)
+        if is_for_uv and (name.startswith(("PIP_", "UV_")) or name.upper().endswith("_PROXY")):
+            return True
+        return not _NAMES_A_SECRET.search(name) and (is_for_uv or _PASSED_ON.fullmatch(name) is not None)
 
     return {name: value for name, value in os.environ.items() if is_kept(name)}

@@ -43,6 +43,16 @@ class PublishModule(Protocol):
     ) -> dict[str, str]: ...
 
 
+class InterruptModule(Protocol):
+    """What a command's interrupted.py offers where more than files and its child is to be seen to.
+
+    It is called on Ctrl-C while the command runs, when the child has ended, with the child's scratch folder;
+    it says what there is to say and does not take long.  Another Ctrl-C ends it.
+    """
+
+    def after(self, scratch: Path, progress: Progress, /) -> None: ...
+
+
 @dataclass
 class Making:
     """Steps three to five of one execution: run, card, publish."""
@@ -53,6 +63,7 @@ class Making:
     card_writer: CardModule
     worker: Worker
     publisher: PublishModule | None = None
+    interrupted: InterruptModule | None = None
     timings_s: dict[str, float] = field(default_factory=dict)
     failure: LibraryError | None = None  # of some pieces, while others were made
 
@@ -169,6 +180,16 @@ class Making:
             scratch=workspace.scratch,
             done=tuple(workspace.done),
         )
+        try:
+            self._work(job, workspace)
+        except KeyboardInterrupt:
+            if self.interrupted:
+                self.worker.stop()
+                self.interrupted.after(workspace.scratch, self.progress)
+            raise
+
+    def _work(self, job: Job, workspace: Workspace) -> None:
+        """Have the child do it, and publish pieces meanwhile where they are of use by themselves."""
         is_alone = not self.planning.push_wish or not self.planning.plan.pieces
         if is_alone or not self.planning.config.publishes_partial():
             self._follow(job, workspace, None)

@@ -103,6 +103,7 @@ class ModelFacts:
     hub_id: str | None = None  # the repository it is, or came from
     stamps: tuple[tuple[str, int, int], ...] = ()  # name, size, modification time of local files
     missing_bytes: int = 0  # of its files, those not on this machine yet
+    content: str = ""  # a hash of its files' hashes but its card's, where the Hub told them
 
     @property
     def architecture(self) -> str:
@@ -123,8 +124,11 @@ class ModelFacts:
 
     @property
     def identity(self) -> Any:
-        """What a result depends on: the commit, or the size and time of each local file but its card."""
-        return self.revision or self.stamps
+        """What a result depends on: the files but the card, by hash; else the commit, or sizes and times.
+
+        So a commit that changes the card, or adds figures of an evaluation, makes no other model.
+        """
+        return self.content or self.revision or self.stamps
 
 
 class ModelFiles(Protocol):

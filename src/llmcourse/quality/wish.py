@@ -1,9 +1,9 @@
 """What a config may say about measuring a quantized model."""
 
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from llmcourse.core.config import Strict
 from llmcourse.core.model import expanded
@@ -34,6 +34,14 @@ class Quality(Strict):
     @property
     def path(self) -> Path:
         return expanded(self.text).absolute()
+
+
+def _none_as_people_write_it(value: Any) -> Any:
+    return None if isinstance(value, str) and value.lower() == "none" else value
+
+
+# `quality: none` turns the measurement off; YAML reads that word as a text.
+QualityOrNone = Annotated[Quality | None, BeforeValidator(_none_as_people_write_it)]
 
 
 def quality_key(text_sha256: str, chunks: int) -> str:

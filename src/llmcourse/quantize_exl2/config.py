@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from llmcourse.core.calibration import Calibration
 from llmcourse.core.config import CardWishes, CommandConfig, HubTarget
 from llmcourse.core.model import ModelRef, expanded
-from llmcourse.quality.wish import Quality
+from llmcourse.quality.wish import QualityOrNone
 from llmcourse.quantize_exl2.naming import is_width, width_repo
 
 LEAST_BITS, MOST_BITS = 2.0, 8.0
@@ -58,7 +58,7 @@ class Config(CommandConfig):
     shard_size: int = Field(8192, ge=0, description="Largest file in MB (of 2^20 bytes); 0 for one file.")
     rope_scale: float | None = Field(None, gt=0, description="Factor of the positions, for such models.")
     rope_alpha: float | None = Field(None, gt=0, description="NTK factor of the positions, for such models.")
-    quality: Quality | None = Field(
+    quality: QualityOrNone = Field(
         None, description="Measure each result against the unquantized model on this text."
     )
     card: CardWishes = Field(default_factory=CardWishes, description="The model card.")

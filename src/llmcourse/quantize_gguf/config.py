@@ -4,13 +4,13 @@ import re
 from pathlib import Path, PurePath
 from typing import Any, ClassVar
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, field_validator
 
 from llmcourse.core.calibration import LINES, TABLE, Calibration, Source
 from llmcourse.core.config import CardWishes, CommandConfig, check_patterns
 from llmcourse.core.model import ModelRef, expanded
 from llmcourse.quality.sizes import CONTEXT
-from llmcourse.quality.wish import Quality
+from llmcourse.quality.wish import QualityOrNone
 from llmcourse.quantize_gguf.naming import IMATRIX_NAME
 from llmcourse.quantize_gguf.types import ALIASES
 
@@ -50,7 +50,7 @@ class Config(CommandConfig):
     imatrix: Imatrix | None = Field(
         None, description="Importance matrix: made from a text or a data set, or a ready file, or none."
     )
-    quality: Quality | None = Field(
+    quality: QualityOrNone = Field(
         None, description="Measure each type against the unquantized model on this text."
     )
     tensor_types: dict[str, str] = Field(
@@ -70,15 +70,15 @@ class Config(CommandConfig):
         "types", "quality", "keep_local", "card"
     }  # fmt: skip
 
-    @field_validator("imatrix", "quality", mode="before")
+    @field_validator("imatrix", mode="before")
     @classmethod
-    def _short_forms(cls, value: Any, info: ValidationInfo) -> Any:
+    def _short_forms(cls, value: Any) -> Any:
         """`none` as people write it, which YAML reads as a text; and a path alone is a ready imatrix."""
         if not isinstance(value, str):
             return value
         if value.lower() == "none":
             return None
-        return {"file" if info.field_name == "imatrix" else "text": value}
+        return {"file": value}
 
     @field_validator("imatrix")
     @classmethod

@@ -1,5 +1,6 @@
 """What the YAML of quantize-gptq may say."""
 
+import re
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -8,14 +9,20 @@ from pydantic import Field, field_serializer, field_validator, model_validator
 from llmcourse.core.calibration import Calibration
 from llmcourse.core.config import CardWishes, CommandConfig, Strict, check_patterns
 from llmcourse.core.model import ModelRef
-from llmcourse.quality.wish import Quality
+from llmcourse.quality.wish import QualityOrNone
 
 Bits = Literal[2, 3, 4, 8]  # gptqmodel's layout of 5, 6 and 7 bits is read by gptqmodel alone
 GROUP_SIZES = (-1, 16, 32, 64, 128, 256, 512, 1024)  # gptqmodel 7.6.0, nn_modules/qlinear/torch.py
 Method = Literal["gptq", "gptq_v2", "awq"]
 
 
+def _as_number(value: Any) -> Any:
+    """`'4'` as 4: quotes around a number are a habit of shells."""
+    return int(value) if isinstance(value, str) and re.fullmatch(r"-?\d+", value) else value
+
+
 def _checked_group(value: Any) -> Any:
+    value = _as_number(value)
     if value not in GROUP_SIZES or isinstance(value, bool):
         known = ", ".join(map(str, GROUP_SIZES[1:]))
         raise ValueError(f"there are no groups of {value!r} weights | Use {known}, or -1 for a whole row.")
@@ -29,6 +36,11 @@ class ModuleWishes(Strict):
     group_size: int | None = Field(None, description="Weights that share a scale; -1 for a whole row.")
     desc_act: bool | None = Field(None, description="Quantize columns in the order of their activations.")
     sym: bool | None = Field(None, description="Symmetric quantization.")
+
+    @field_validator("bits", mode="before")
+    @classmethod
+    def _bits_in_quotes(cls, value: Any) -> Any:
+        return _as_number(value)
 
     @field_validator("group_size", mode="before")
     @classmethod
@@ -66,7 +78,7 @@ class Config(CommandConfig):
     )
     calibration: Calibration = Field(default_factory=default_calibration, description="What is measured on.")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where it is computed.")
-    quality: Quality | None = Field(
+    quality: QualityOrNone = Field(
         None, description="Measure the result against the unquantized model on this text."
     )
     dry_run: Literal["mock"] | None = Field(
@@ -81,6 +93,7 @@ class Config(CommandConfig):
     @field_validator("bits", mode="before")
     @classmethod
     def _known_bits(cls, value: Any) -> Any:
+        value = _as_number(value)
         if value in (5, 6, 7):
             raise ValueError(
                 f"{value} bits have a layout that only gptqmodel reads | Use 4 or 8 bits, or 2 or 3."
@@ -93,11 +106,6 @@ class Config(CommandConfig):
     @classmethod
     def _known_group(cls, value: Any) -> Any:
         return _checked_group(value)
-
-    @field_validator("quality", mode="before")
-    @classmethod
-    def _none_as_people_write_it(cls, value: Any) -> Any:
-        return None if isinstance(value, str) and value.lower() == "none" else value
 
     @field_validator("modules", mode="before")
     @classmethod

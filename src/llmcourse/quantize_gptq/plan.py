@@ -133,7 +133,7 @@ def _context_checks(config: Config, model: ModelFacts) -> Iterator[Check]:
         return
     if config.calibration.length > stated:
         yield fail(
-            "calibration",
+            "calibration.length",
             f"Windows of {config.calibration.length} tokens are longer than the model's context of {stated}.",
             f"Set calibration.length={stated}.",
         )

@@ -12,12 +12,13 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 from llmcourse.testing.hub.faults import Fault, FaultRules
+from llmcourse.testing.loopback import LoopbackServer
 
 _GIST = re.compile(r"/gists/([0-9a-f]+)")
 
@@ -100,7 +101,7 @@ class LoopbackGitHub:
         class Handler(_Handler):
             github = this
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = LoopbackServer(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
         self._thread.start()
         return self

@@ -36,11 +36,11 @@ def look_up(config: Config) -> dict[str, str]:
 def publish_checks(config: Config, facts: Facts) -> Iterator[Check]:
     """The plan's checks of `publish`, pure: what was looked up is in the facts."""
     wishes = config.publish
-    if config.runtime.limit is not None and (wishes.hub or wishes.leaderboard):
+    if config.runtime.limit is not None and (wishes.hub or wishes.leaderboard or wishes.gist):
         yield fail(
             "publish",
             f"With runtime.limit={config.runtime.limit} this is a trial, and its figures are no results.",
-            "Leave limit out, or publish neither to the model nor to a leaderboard.",
+            "Leave limit out, or publish neither to the model nor as a gist nor to a leaderboard.",
             ConfigError.exit_code,
         )
     for name in config.model if wishes.hub else ():

@@ -5,12 +5,14 @@ the card, since suites have other columns.  Tables in YALL's form are read too.
 """
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from llmcourse.autoeval.publishing.head import read_head, with_key
+from llmcourse.autoeval.suite import RESERVED
 
 _LINK = re.compile(r"\[([^\]]+)\]\((https?://[^)\s]+)\)")
 
@@ -33,9 +35,6 @@ class Row:
         return json.dumps(data, ensure_ascii=False)
 
 
-_KNOWN = ("model", "average", "url", "suite_version", "revision", "dtype", "evaluator")
-
-
 def parse_rows(text: str, suite: str) -> list[Row]:
     """Rows of JSON lines.
 
@@ -49,7 +48,7 @@ def parse_rows(text: str, suite: str) -> list[Row]:
         data = json.loads(line)
         if not isinstance(data, dict) or not isinstance(data.get("model"), str):
             raise ValueError(f"line {number} names no model")
-        scores = {key: _number(value) for key, value in data.items() if key not in _KNOWN}
+        scores = {key: _number(value) for key, value in data.items() if key not in RESERVED}
         about = {key: str(data[key]) for key in ("revision", "dtype", "evaluator") if data.get(key)}
         average, version = _number(data.get("average")), data.get("suite_version")
         url = str(data.get("url") or "")
@@ -126,4 +125,4 @@ def _number(value: Any) -> float | None:
         number = float(value)
     except (TypeError, ValueError):
         return None
-    return number if number == number and not isinstance(value, bool) else None
+    return number if math.isfinite(number) and not isinstance(value, bool) else None

@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,8 @@ class PodStatus:
 def status(wanted: str, repository: str | None = None) -> PodStatus:
     """How far a pod is; `repository` is that of the results, where it is not the usual one.
 
+    Of a run that nobody waits for, the secret is removed when its last pod is gone.
+
     Raises:
         PlanError: no such pod is there and none has left a word, or a key is missing.
         LibraryError: RunPod or the Hub does not answer.
@@ -57,6 +60,8 @@ def status(wanted: str, repository: str | None = None) -> PodStatus:
             for path in mailbox.paths(branch)
             if path.startswith("tasks/")
         ]
+        if pod is None and mailbox.was_handed_over(_run_of(name)):
+            _remove_secrets_of_ended(client, _run_of(name))
     price = pod.usd_per_hour if pod else None
     spent = pod.usd_per_hour * pod.uptime_s / 3600 if pod else None
     pod_id = pod.id if pod else str(report.get("pod", wanted))
@@ -83,7 +88,8 @@ def logs(wanted: str, repository: str | None = None) -> str:
 def stop(wanted: str) -> list[str]:
     """End a pod and see that it is gone; with the name of a run, all pods of it. The ids that were ended.
 
-    Secrets of the run are removed with its last pod.
+    Secrets of the run are removed with its last pod, also where that has ended by itself and is named by its
+    name or that of its run.
 
     Raises:
         PlanError: there is no such pod.
@@ -93,7 +99,9 @@ def stop(wanted: str) -> list[str]:
     try:
         found = [pod for pod in client.pods(_OURS) if wanted in (pod.id, pod.name, _run_of(pod.name))]
         if not found:
-            raise PlanError(f"RunPod has no pod {wanted} of llmcourse.", "It may have ended by itself.")
+            raise PlanError(
+                f"There is no pod {wanted} of llmcourse at RunPod.", _fix_of_absent(client, wanted)
+            )
         for pod in found:
             client.terminate(pod.id)
         _remove_secrets(client, {_run_of(pod.name) for pod in found})
@@ -109,13 +117,26 @@ def stop(wanted: str) -> list[str]:
     return [pod.id for pod in found]
 
 
-def _remove_secrets(client: RunpodClient, runs: set[str]) -> None:
+def _fix_of_absent(client: RunpodClient, wanted: str) -> str:
+    if wanted.startswith(_OURS) and _remove_secrets(client, {_run_of(wanted)}):
+        return "It has ended by itself; the secret of its run was still there and is removed now."
+    return "It may have ended by itself: see llmcourse autoeval status."
+
+
+def _remove_secrets(client: RunpodClient, runs: set[str]) -> list[str]:
+    """Remove those of runs that have no pod any more; their names."""
     others = {_run_of(pod.name) for pod in client.pods(_OURS)}
     known = client.secrets()
-    for run in runs - others:
-        name = secret_name(run)
-        if name in known:
-            client.delete_secret(known[name])
+    names = [name for run in runs - others if (name := secret_name(run)) in known]
+    for name in names:
+        client.delete_secret(known[name])
+    return names
+
+
+def _remove_secrets_of_ended(client: RunpodClient, run: str) -> None:
+    """What is asked is how the pod ended, and that is told also where RunPod does not answer now."""
+    with suppress(RunpodError):
+        _remove_secrets(client, {run})
 
 
 def secret_name(run: str) -> str:
@@ -155,6 +176,6 @@ def _name_of_ended(mailbox: Mailbox, wanted: str) -> str:
         if text and json.loads(text).get("pod") == wanted:
             return branch
     raise PlanError(
-        f"RunPod has no pod {wanted} of llmcourse, and none has left a word in {mailbox.repository}.",
+        f"There is no pod {wanted} at RunPod, and none has left a word in {mailbox.repository}.",
         "Name the repository of the results with --results, if it is another one.",
     )

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -25,7 +26,7 @@ from llmcourse.autoeval.runpod.following import Followed
 from llmcourse.autoeval.runpod.ledger import Ledger, Record, new_ledger
 from llmcourse.autoeval.runpod.offers import usd_per_hour
 from llmcourse.autoeval.runpod.renting import LATE_S, Rented, Renter
-from llmcourse.autoeval.runpod.watchdog import Watchdog
+from llmcourse.autoeval.runpod.watchdog import Watchdog, new_record
 from llmcourse.autoeval.units import Unit
 from llmcourse.core.errors import LibraryError, LlmcourseError, PlanError
 from llmcourse.core.hub.mailbox import Mailbox, hub_token
@@ -64,7 +65,7 @@ class Fleet:
     progress: Progress
     pace: Pace = USUAL
     _watchdog: Watchdog | None = None
-    _told: dict[str, Any] = field(default_factory=dict)
+    _told: dict[str, Any] = field(init=False)
     _renewed: float | None = None
 
     def __post_init__(self) -> None:
@@ -74,6 +75,7 @@ class Fleet:
         self.client = RunpodClient(key, self.pace.patience_s)
         self.config = Config.model_validate(self.job.config)
         self.wish = self.config.runpod
+        self._told = {"record": str(new_record(self.job.scratch))}
         self.budget = Budget(self.wish.max_cost_usd, self.wish.max_hours)
         self.ledger = new_ledger()
         self.mailbox = Mailbox(self.wish.results, self.job.scratch / "runpod")
@@ -94,6 +96,7 @@ class Fleet:
         self.mailbox.open()
         self.ledger.repository = self.mailbox.repository
         self.mailbox.add_branch(self.ledger.run)
+        self.ledger.save(self.job.scratch)  # before the first request: a kill may come before its answer
         self.tell(
             prefix=self.ledger.run,
             secrets=[secret_name(self.ledger.run)],
@@ -237,6 +240,8 @@ class Fleet:
         self.ledger.handed_over = True
         self.ledger.save(self.job.scratch)
         self.tell(handed_over=True)
+        with suppress(LibraryError):  # then the secret is left to whoever collects
+            self.mailbox.hand_over(self.ledger.run)
 
     def take_up(self, earlier: Ledger) -> Iterator[tuple[Record, Lease]]:
         """The pods that an earlier client handed over; an end of this client is none of theirs either."""

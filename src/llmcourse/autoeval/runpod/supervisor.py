@@ -225,7 +225,7 @@ def _last_words(log: Path, codes: list[int]) -> str:
     lines = [line.strip() for line in _tail(log).splitlines() if line.strip()]
     errors = [line for line in lines if re.match(r"(error|Error)\b", line)]
     said = (errors or lines or ["it said nothing"])[-1]
-    return f"exit code {next(code for code in codes if code)}: {said[:500]}"
+    return f"exit code {next(code for code in codes if code)}: {said[:500].rstrip('.')}"
 
 
 def _end_pod() -> None:

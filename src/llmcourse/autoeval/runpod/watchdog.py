@@ -6,6 +6,7 @@ The client starts it before it rents anything and tells it, a JSON line each on 
     {"deadline": Unix time}              when they must be gone
     {"appears_until": Unix time}         until then a pod may appear that nobody was told of
     {"handed_over": true}                the pods go on by themselves; nothing is ended
+    {"record": path}                     a file for its process and, at the end, its report
 
 When stdin closes, however that came about, or the deadline is over, it ends all pods of that prefix, looks
 that they are gone, and removes the secrets.  It has a session of its own, so Ctrl-C does not reach it.  It
@@ -21,12 +22,25 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from llmcourse.autoeval.runpod.client import RunpodClient, RunpodError, WrongKey, key_from_environment
+from llmcourse.core.workspace import write_json
 
 _AFTER_S = 1800.0  # how long after the deadline it goes on trying to reach RunPod
 _REFUSED_S = 30.0  # how long it tries with a key that is not accepted
+
+
+def record_of(scratch: Path) -> Path:
+    """Where the watchdog of a run leaves {"process", "prefix", "report"}: its client may be gone then."""
+    return scratch / "watchdog.json"
+
+
+def new_record(scratch: Path) -> Path:
+    """The same for a run that begins: what an earlier one has left is no word on this one."""
+    record_of(scratch).unlink(missing_ok=True)
+    return record_of(scratch)
 
 
 class Watchdog:
@@ -73,6 +87,7 @@ class _Watch:
     client: RunpodClient
     prefix: str = ""
     secrets: list[str] = field(default_factory=list)
+    record: str = ""
     deadline: float = float("inf")
     appears_until: float | None = None  # None: nothing was ever asked for
     handed_over: bool = False
@@ -83,6 +98,17 @@ class _Watch:
     def hear(self, line: str) -> None:
         for name, value in json.loads(line).items():
             setattr(self, name, value)
+
+    def write(self, report: dict[str, Any] | None) -> None:
+        """Keep it where it is asked for, unless that is of a later client's process by now.
+
+        A folder that is gone, or full, is no reason to leave pods.
+        """
+        with suppress(OSError, ValueError):
+            is_own = report is None or json.loads(Path(self.record).read_text())["process"] == os.getpid()
+            if self.record and is_own:
+                said = {"process": os.getpid(), "prefix": self.prefix, "report": report}
+                write_json(Path(self.record), said)
 
     def clean(self) -> dict[str, Any]:
         """End everything of this prefix until nothing of it is there."""
@@ -146,11 +172,13 @@ def main() -> int:
             watch.hear(line.decode())
         if watch.prefix and not is_ready:
             is_ready = True
+            watch.write(None)
             _say({"ready": True})
-    if watch.handed_over:
-        _say({"ended": [], "left": [], "problem": ""})
-    elif watch.prefix:
-        _say(watch.clean())
+    if watch.prefix:
+        handed_over = {"ended": [], "left": [], "problem": "", "handed_over": True}
+        report = handed_over if watch.handed_over else watch.clean()
+        watch.write(report)
+        _say(report)
     return 0
 
 

@@ -30,8 +30,11 @@ def read_suite(name: str | None, tasks: list[Task] | None) -> Suite:
         Problems: the file is wrong in several places.
     """
     if name is None:
-        groups = [_alone(task) for task in tasks or []]
-        return Suite(name="tasks", groups=groups)
+        names = [task.name for task in tasks or []]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ConfigError(f"{twice[0]} is there twice in tasks.", "Keep one of them.", "tasks")
+        return Suite(name="tasks", groups=[_alone(task) for task in tasks or []])
     if name.endswith((".yaml", ".yml")):
         return _read(name)
     if name not in NAMES:

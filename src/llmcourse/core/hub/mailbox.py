@@ -3,7 +3,7 @@
 Everything of one run lies in branches that begin with the run's name, so runs do not disturb each other and
 are forgotten by deleting them:
 
-    RUN         moves while the client is there
+    RUN         moves while the client is there; holds `handed_over` when pods work by themselves
     POD         `pod.json`, how the pod ended, and `log.txt`
     POD-N       the result of the pod's job N, as `llmcourse autoeval` publishes it
 """
@@ -19,6 +19,7 @@ from llmcourse.core.errors import LibraryError, PlanError
 from llmcourse.core.hub.client import api, retrying, translated
 
 USUAL_NAME = "llmcourse-results"
+_HANDED_OVER = "handed_over"
 
 
 class Mailbox:
@@ -49,10 +50,7 @@ class Mailbox:
                 api().create_repo(self.repository, repo_type="dataset", private=True, exist_ok=True)
                 is_private = True
         if not is_private:
-            raise PlanError(
-                f"The repository of the results, {self.repository}, is public.",
-                "Make it private in its settings on the Hub, or name another in runpod.results.",
-            )
+            raise refusal_of_public(self.repository)
 
     def add_branch(self, name: str) -> None:
         with self._translated():
@@ -72,6 +70,21 @@ class Mailbox:
                 revision=branch,
                 commit_message="The client is there",
             )
+
+    def hand_over(self, branch: str) -> None:
+        """Leave word that nobody waits any more; only what is left to the pods has one."""
+        with self._translated():
+            api().upload_file(
+                path_or_fileobj=b"",
+                path_in_repo=_HANDED_OVER,
+                repo_id=self.repository,
+                repo_type="dataset",
+                revision=branch,
+                commit_message="The client has handed over",
+            )
+
+    def was_handed_over(self, branch: str) -> bool:
+        return _HANDED_OVER in self.paths(branch)
 
     def paths(self, branch: str) -> list[str]:
         """Files of a branch, none while it is not there."""
@@ -103,8 +116,12 @@ class Mailbox:
             return None
 
     def branches(self, prefix: str) -> list[str]:
+        """Names that begin so, none while there is no repository."""
         with self._translated():
-            refs = retrying(lambda: api().list_repo_refs(self.repository, repo_type="dataset"))
+            try:
+                refs = retrying(lambda: api().list_repo_refs(self.repository, repo_type="dataset"))
+            except RepositoryNotFoundError:
+                return []
             return [branch.name for branch in refs.branches if branch.name.startswith(prefix)]
 
     def forget(self, branches: Iterable[str]) -> None:
@@ -115,6 +132,13 @@ class Mailbox:
 
     def _translated(self) -> AbstractContextManager[None]:
         return translated(f"datasets/{self.repository}", LibraryError)
+
+
+def refusal_of_public(repository: str) -> PlanError:
+    return PlanError(
+        f"The repository of the results, {repository}, is public.",
+        "Make it private in its settings on the Hub, or name another in runpod.results.",
+    )
 
 
 def hub_token() -> str:

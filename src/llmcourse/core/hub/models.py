@@ -1,6 +1,8 @@
 """Models on the Hub: their metadata without their weights, and the download of exactly what is needed."""
 
 import fnmatch
+import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -66,7 +68,10 @@ def read_hub_model(ref: ModelRef) -> ModelFacts:
         if info.sha is None:
             raise PlanError(f"{ref} has no commits yet.", "Upload the model first.", where=str(ref))
         facts = read_model(ref, HubFiles(info.id, info.sha, sizes), Origin(info.sha, info.id, card))
-        return replace(facts, missing_bytes=_download_bytes(facts))
+        blobs = {
+            item.rfilename: item.lfs.sha256 if item.lfs else item.blob_id for item in info.siblings or []
+        }
+        return replace(facts, missing_bytes=_download_bytes(facts), content=_content(facts, blobs))
 
 
 def _read_cached(ref: ModelRef) -> ModelFacts:
@@ -81,7 +86,18 @@ def _read_cached(ref: ModelRef) -> ModelFacts:
             where=str(ref),
         )
     folder = Path(path).parent
-    return read_model(ref, LocalFiles(folder), Origin(revision=folder.name, hub_id=ref.path))
+    facts = read_model(ref, LocalFiles(folder), Origin(revision=folder.name, hub_id=ref.path))
+    # Where it can, the client keeps contents under their hashes, and links to them.
+    links = {item.name: item.readlink().name for item in folder.iterdir() if item.is_symlink()}
+    return replace(facts, content=_content(facts, links))
+
+
+def _content(facts: ModelFacts, blobs: Mapping[str, str | None]) -> str:
+    """A hash of what is used of the model, by the hashes of git or LFS; empty where one is not known."""
+    used = {name: blobs.get(name) for name in _needed(facts, ()) if name != "README.md"}
+    if None in used.values():
+        return ""
+    return hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()
 
 
 def _needed(facts: ModelFacts, more: Iterable[str]) -> list[str]:

@@ -11,7 +11,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import BinaryIO, cast
 
 from llmcourse.testing.hub.faults import DroppedByFault, Fault
@@ -20,6 +20,7 @@ from llmcourse.testing.hub.pace import Pace
 from llmcourse.testing.hub.protocol import HubError, Request, Response, conditional, error_response
 from llmcourse.testing.hub.routing import authenticate, dispatch
 from llmcourse.testing.hub.state import HubState
+from llmcourse.testing.loopback import LoopbackServer
 
 _BLOCK_BYTES = 1 << 18
 _LINGER_S = 5.0
@@ -200,7 +201,7 @@ def _blocks(response: Response, drop_after: int | None) -> Iterator[bytes]:
             yield block
 
 
-class HubServer(ThreadingHTTPServer):
+class HubServer(LoopbackServer):
     """Listens on 127.0.0.1; closing it ends open connections and waits for their threads."""
 
     daemon_threads = False

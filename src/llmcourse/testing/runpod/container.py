@@ -85,10 +85,11 @@ def _kill_with_children(pid: int) -> None:
         with suppress(ProcessLookupError):
             os.kill(each, signal.SIGKILL)
     deadline = time.monotonic() + 5
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
-        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-            return
-        time.sleep(0.01)
+    with suppress(OSError):  # of a process that is gone, /proc knows nothing
+        while time.monotonic() < deadline:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return
+            time.sleep(0.01)
 
 
 def _descendants(pid: int) -> list[int]:

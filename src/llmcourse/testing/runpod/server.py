@@ -5,11 +5,12 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from llmcourse.testing.loopback import LoopbackServer
 from llmcourse.testing.runpod.account import Account, Card, Pod
 from llmcourse.testing.runpod.faults import PodFault, PodFaults
 from llmcourse.testing.runpod.graphql import Field, GraphqlError, parse, select
@@ -32,7 +33,7 @@ class LoopbackRunpod:
         self._faults = PodFaults()
         self._calls: list[Call] = []
         self._port = port
-        self._server: ThreadingHTTPServer | None = None
+        self._server: LoopbackServer | None = None
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -48,7 +49,7 @@ class LoopbackRunpod:
             def log_message(self, format: str, *args: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", self._port), Handler)
+        self._server = LoopbackServer(("127.0.0.1", self._port), Handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.05,), name="loopback-runpod"
