@@ -96,7 +96,22 @@ def test_what_could_not_be_read_may_hold_more_terms() -> None:
 
 def test_a_model_of_nobody() -> None:
     graph = Graph(("m",), {"m": Node("m", licence="gemma")}, (), {"m": 0})
-    assert (enriched(graph).licence, enriched(graph).shares, enriched(graph).findings) == ("gemma", {}, ())
+    assert (enriched(graph).licence, enriched(graph).shares, enriched(graph).findings) == (None, {}, ())
+
+
+def test_parents_that_could_not_be_read_leave_no_verdict() -> None:
+    graph = family(("gone", "m", FINETUNE, 1.0), states={"gone": State.MISSING})
+    assert enriched(graph).licence is None
+    (finding,) = enriched(graph).findings
+    assert "More terms may hold for m: the licence of gone could not be read." in finding.sentence
+
+
+def test_terms_of_one_s_own_are_not_taken_for_those_of_the_ancestors() -> None:
+    graph = family(("a", "m", FINETUNE, 1.0), a="gpl-3.0", m="other")
+    assert (
+        "m, published as other, keeps the terms of a (gpl-3.0) cannot be told"
+        in enriched(graph).findings[-1].sentence
+    )
 
 
 def test_counts() -> None:

@@ -58,3 +58,11 @@ def test_a_private_card_names_all_models() -> None:
 def test_a_family_without_secrets_is_shown_as_it_is() -> None:
     graph = Graph((PUBLIC,), {PUBLIC: Node(PUBLIC, licence="mit", names=("org/old",))}, (), {PUBLIC: 0})
     assert presentable(graph, PUBLIC, is_public=True) == graph
+
+
+def test_a_folder_that_is_gone_keeps_its_path_to_itself() -> None:
+    gone = "/home/alice/runs/gone"
+    nodes = {ROOT: Node(ROOT, State.LOCAL), gone: Node(gone, State.MISSING, reason=f"There is no {gone}.")}
+    graph = Graph((ROOT,), nodes, (Edge(gone, ROOT, Relation.MERGE, ("card",)),), dict.fromkeys(nodes, 0))
+    shown = presentable(graph, "alice/merged", is_public=True)
+    assert list(shown.nodes) == ["alice/merged", "gone"] and "/home" not in repr(shown)

@@ -177,6 +177,44 @@ def test_heads_that_say_nothing(walk: Walker, seed: Seed, base_model: object) ->
     assert list(graph.nodes) == ["acme/a"] and graph.nodes["acme/a"].licence == "mit"
 
 
+@pytest.mark.parametrize(
+    "weight",
+    ["1" + 400 * "0", "&w [*w]", ".nan", ".inf", "{value: &v {value: *v}}"],
+    ids=lambda text: text[:4],
+)
+def test_a_recipe_that_no_reader_survives_tells_nothing(walk: Walker, seed: Seed, weight: str) -> None:
+    seed("acme/base")
+    recipe = f"models: [{{model: acme/base, parameters: {{weight: {weight}}}}}]\nmerge_method: linear\n"
+    seed("acme/parent", {"mergekit_config.yml": recipe}, base_model="acme/base")
+    walked = walk(seed("acme/a", base_model="acme/parent"))
+    assert ("acme/base", "acme/parent") in {edge[:2] for edge in walked.edges}
+    assert all(edge.weight is None for edge in walked.graph.edges)
+
+
+def test_a_recipe_that_holds_itself_tells_nothing(walk: Walker, seed: Seed) -> None:
+    seed("acme/a", {"mergekit_config.yml": "&a\nmodules:\n  x: *a\n"})
+    assert list(walk("acme/a").graph.nodes) == ["acme/a"]
+
+
+def test_of_several_licences_all_hold(walk: Walker, seed: Seed) -> None:
+    seed("acme/a", license=["mit", "cc-by-nc-4.0"])
+    assert walk("acme/a").graph.nodes["acme/a"].licence == "cc-by-nc-4.0"
+
+
+def test_children_with_long_cards_are_all_listed(walk: Walker, seed: Seed) -> None:
+    seed("acme/base")
+    for number in range(40):
+        seed(f"acme/child-{number}", base_model="acme/base", extra="x" * 150_000)
+    assert len(walk("acme/base", direction="down", limit=100).graph.nodes) == 41
+
+
+def test_a_broken_recipe_hides_no_other_file(walk: Walker, seed: Seed) -> None:
+    seed("acme/base")
+    adapter = '{"base_model_name_or_path": "acme/base"}'
+    seed("acme/a", {"mergekit_config.yml": "models: [", "adapter_config.json": adapter})
+    assert ("acme/base", "acme/a", "adapter") in walk("acme/a").edges
+
+
 def test_a_card_that_is_no_card(walk: Walker, seed: Seed) -> None:
     seed("acme/a", {"README.md": b"---\nbase_model: [unclosed\n---\n\xff\xfe", "config.json": "[]"})
     assert list(walk("acme/a").graph.nodes) == ["acme/a"]

@@ -123,9 +123,9 @@ def files_that_tell(model: Described, claims: list[Claim]) -> tuple[str, ...]:
     relations = {claim.relation for claim in claims if claim.evidence in (HUB, HUB_TAG, CARD)}
     is_made_otherwise = bool(relations & {Relation.QUANTIZED, Relation.ADAPTER})
     recipe = next((name for name in RECIPE_NAMES if name in model.files), None)
-    if recipe and not is_made_otherwise and not is_quantized(model):
-        return (recipe,)
     is_named = any(not claim.is_tentative for claim in claims)
+    if recipe and not is_made_otherwise and (Relation.MERGE in relations or not is_quantized(model)):
+        return (recipe,) if is_named else (recipe, *_last_resorts(model))
     if README in model.files and not is_made_otherwise and _needs_card_text(model, is_named):
         return (README,) if is_named else (README, *_last_resorts(model))
     return () if is_named else _last_resorts(model)

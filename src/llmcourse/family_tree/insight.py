@@ -119,9 +119,11 @@ def _verdict(graph: Graph, root: str, ancestors: list[str]) -> tuple[str | None,
     """The strictest licence that the ancestors leave to the root, and what is wrong with its own."""
     known = [graph.nodes[name] for name in ancestors if graph.nodes[name].state in _KNOWN]
     stated = {node.id: node.licence for node in known}
-    own = graph.nodes[root].licence
+    unread = [graph.nodes[name] for name in ancestors if graph.nodes[name].state not in _KNOWN]
+    missing = f"More terms may hold for {root}: the licence of {_named(unread)} could not be read."
+    unknown = [Finding("licence", root, missing)] if unread else []
     if not stated:
-        return own, []
+        return None, unknown
     allowed = licences.combine(stated)
     findings: list[Finding] = []
     forbidding = [node for node in known if _forbids_commerce(node.licence)]
@@ -131,11 +133,7 @@ def _verdict(graph: Graph, root: str, ancestors: list[str]) -> tuple[str | None,
     if allowed.warning:
         findings.append(Finding("licence", root, allowed.warning))
     findings += _own_licence(graph.nodes[root], known, allowed)
-    unread = [graph.nodes[name] for name in ancestors if graph.nodes[name].state not in _KNOWN]
-    if unread:
-        sentence = f"More terms may hold for {root}: the licence of {_named(unread)} could not be read."
-        findings.append(Finding("licence", root, sentence))
-    return allowed.name, findings
+    return allowed.name, findings + unknown
 
 
 def _forbids_commerce(licence: str | None) -> bool:
@@ -150,6 +148,11 @@ def _own_licence(root: Node, known: Sequence[Node], allowed: licences.Licence) -
         sentence = f"{root.id} states no licence; its ancestors leave it {allowed.name!r}."
         return [Finding("licence", root.id, sentence)]
     own = root.licence
+    if own == "other" and licences.kind(allowed.name) is not licences.Kind.PERMISSIVE:
+        sentence = (
+            f"Whether {root.id}, published as other, keeps the terms of {_named(known)} cannot be told."
+        )
+        return [Finding("licence", root.id, sentence)]
     if own in (allowed.name, "other") or _holds_beside(own, {node.id: node.licence for node in known}):
         return []
     stricter = [node for node in known if not _holds_beside(own, {node.id: node.licence})]

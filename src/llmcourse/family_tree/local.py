@@ -100,8 +100,12 @@ class LocalModel:
         """The folder of another model that this one names: by its path, or one beside it by its name."""
         places = [name] if "/" in name or "\\" in name else [str(Path(self.id).parent / name)]
         for place in places:
-            found = expanded(place)
-            if found.is_dir() and found.resolve() != self.folder.resolve():
+            try:
+                found = expanded(place)
+                is_other = found.is_dir() and found.resolve() != self.folder.resolve()
+            except (OSError, ValueError):
+                continue  # no name that a disk could have
+            if is_other and LocalModel.read(place) is not None:
                 return place
         return None
 

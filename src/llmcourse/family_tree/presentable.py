@@ -3,16 +3,22 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+from llmcourse.core.hub.family import is_model_id
 from llmcourse.family_tree.graph import Graph, Node, State
 
 
 def presentable(graph: Graph, repo: str, is_public: bool) -> Graph:
     """The same shape under other names; `repo` is the repository whose card it is.
 
-    A folder gets its own name without the path, the one that was pushed to `repo` that name.  In a public
+    A folder, also one that is gone, gets its own name without the path, the one that was pushed to `repo`
+    that name.  In a public
     card a private model keeps its place and nothing else: who made it may not want it to be known.
     """
-    folders = {name for name, node in graph.nodes.items() if node.state is State.LOCAL}
+    folders = {
+        name
+        for name, node in graph.nodes.items()
+        if node.state is State.LOCAL or (node.state is not State.REST and not is_model_id(name))
+    }
     private = {name for name, node in graph.nodes.items() if is_public and node.is_private}
     names: dict[str, str] = {}
     taken = set(graph.nodes) - folders - private

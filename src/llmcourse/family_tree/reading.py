@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from llmcourse.core import licences
 from llmcourse.core.hub.asking import Hub
 from llmcourse.core.hub.family import SeenModel, Unseen, is_dataset, read_start, read_text, see
 from llmcourse.family_tree.evidence import (
@@ -124,7 +125,9 @@ def licence_of(model: Described) -> str | None:
     """The Hub's identifier, as the card has it or, for want of that, as a tag."""
     stated = model.card.get("license")
     if isinstance(stated, list):
-        stated = stated[0] if stated else None
+        named = [name.strip().lower() for name in stated if isinstance(name, str) and name.strip()]
+        # All of them hold, so it is the strictest, or terms that nobody can sum up.
+        stated = licences.combine(dict(zip(named, named, strict=True))).name if named else None
     if isinstance(stated, str) and stated.strip():
         return stated.strip().lower()
     tagged = (tag.removeprefix("license:") for tag in model.tags if tag.startswith("license:"))

@@ -4,6 +4,7 @@ A recipe is somebody else's text, so it is read leniently: what cannot be read t
 mergekit's (mergekit 0.1.5, config.py and moe/config.py).
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -55,9 +56,12 @@ def recipe_of(text: str) -> tuple[Ingredient, ...]:
     if len(text) > _MAX_TEXT:
         return ()
     try:
-        documents = _documents(text)
-    except (ConfigError, yaml.YAMLError, ValueError, RecursionError):
-        return ()
+        return _parents_in(_documents(text))
+    except (ConfigError, yaml.YAMLError, ValueError, RecursionError, OverflowError):
+        return ()  # a number with hundreds of digits, an alias that holds itself
+
+
+def _parents_in(documents: list[Any]) -> tuple[Ingredient, ...]:
     stages: dict[str, tuple[Ingredient, ...]] = {}
     last: tuple[Ingredient, ...] = ()
     for document in documents:
@@ -203,10 +207,10 @@ def _delta_shares(
     if not added or any(weight is None or weight < 0 for weight in added.values()):
         return [None] * len(sources)
     total = sum(weight or 0 for weight in added.values())
-    if total <= 0:
+    if total <= 0 or (total > 1 and not is_normalized):  # then the base counts less than nothing
         return [None] * len(sources)
-    scale = total if is_normalized or total > 1 else 1.0
-    rest = max(0.0, 1 - total / scale)
+    scale = total if is_normalized else 1.0
+    rest = 1 - total / scale
     return [rest if index not in added else (added[index] or 0) / scale for index in range(len(sources))]
 
 
@@ -235,7 +239,7 @@ def _number(value: Any) -> float | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):
-        return float(value)
+        return float(value) if math.isfinite(value) else None
     if isinstance(value, dict):
         return _number(value.get("value"))
     if not isinstance(value, list) or not value:

@@ -32,6 +32,7 @@ _ATTEMPTS = 5
 _REFUSALS = 20  # of the rate limit, each of which is waited for
 _PASSING_STATUS = {408, 500, 502, 503, 504}
 _MAX_BYTES = 4_000_000  # of a text; nothing that tells of a model's origin is longer
+_MAX_API_BYTES = 200_000_000  # of a page of a list, whose entries have cards and names of files
 
 
 class Hub:
@@ -109,7 +110,7 @@ class Hub:
             try:
                 client = self._clients.mine()
                 with self._pacing.turn(bucket), client.stream("GET", url, headers=headers) as response:
-                    answer = _read(response, first_bytes)
+                    answer = _read(response, bucket, first_bytes)
                     is_refused = response.status_code == 429
                     is_told = self._pacing.heard(bucket, response.headers, is_refused)
             except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
@@ -159,9 +160,9 @@ def _headers(token: str | None) -> dict[str, str]:
     return agent | {"Authorization": f"Bearer {token}"} if token else agent
 
 
-def _read(response: httpx2.Response, first_bytes: int | None) -> Answer:
-    most = first_bytes or _MAX_BYTES
-    body = b""
+def _read(response: httpx2.Response, bucket: Bucket, first_bytes: int | None) -> Answer:
+    most = first_bytes or (_MAX_API_BYTES if bucket == "api" else _MAX_BYTES)
+    body = bytearray()
     for block in response.iter_bytes():
         body += block
         if len(body) >= most:

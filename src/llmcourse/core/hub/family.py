@@ -95,7 +95,10 @@ def list_children(hub: Hub, model: str, relation: str | None, limit: int) -> Chi
     found: list[SeenModel] = []
     while answer.status == 200:
         entries = parsed(answer)
-        listed = entries if isinstance(entries, list) else []
+        if not isinstance(entries, list):
+            said = f"The Hub's list of the models made from {model} could not be understood."
+            return Children(tuple(found), failure=said)
+        listed = entries
         found += [seen for entry in listed if (seen := _model(entry)) is not None]
         if len(found) >= limit or not answer.next_page or not listed:
             return Children(tuple(found[:limit]), bool(answer.next_page) or len(found) > limit)

@@ -42,7 +42,8 @@ class Answer:
     @property
     def is_lasting(self) -> bool:
         """Whether it is worth keeping: what there is, and that there is nothing."""
-        return self.status in (200, 206, 404) or bool(self.code)
+        is_refused_for_good = bool(self.code) and 400 <= self.status < 500 and self.status != 429
+        return self.status in (200, 206, 404) or is_refused_for_good
 
 
 class KeptAnswers:

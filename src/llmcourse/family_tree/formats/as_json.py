@@ -11,7 +11,7 @@ VERSION = 1  # goes up when a reader of the last version would misread the docum
 
 
 def render(graph: Graph, colour_by: ColourBy) -> bytes:
-    return (json.dumps(document(graph), indent=2, ensure_ascii=False) + "\n").encode(
+    return (json.dumps(document(graph), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode(
         errors="backslashreplace"
     )
 
