@@ -3,6 +3,8 @@
 import sqlite3
 import time
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,21 @@ def test_a_refusal_by_retry_after(walk: Walker, wide: str) -> None:
     begin = time.monotonic()
     assert walk(wide).graph.nodes["acme/p3"].state is State.READ
     assert 1 < time.monotonic() - begin < 5
+
+
+def test_a_refusal_that_says_nothing_is_waited_for_and_told(walk: Walker, wide: str) -> None:
+    walk.hub.faults.append(Fault(path="/acme/p3", status=429))
+    walked = walk(wide)
+    assert walked.graph.nodes["acme/p3"].state is State.READ
+    assert len(walked.told) == 1 and "for the Hub's rate limit" in walked.told[0]
+
+
+def test_a_refusal_until_a_date(walk: Walker, wide: str) -> None:
+    until = format_datetime(datetime.now(UTC) + timedelta(seconds=3), usegmt=True)
+    walk.hub.faults.append(Fault(path="/acme/p3", status=429, headers={"Retry-After": until}))
+    begin = time.monotonic()
+    assert walk(wide).graph.nodes["acme/p3"].state is State.READ
+    assert 1 < time.monotonic() - begin < 8
 
 
 def test_files_have_a_limit_of_their_own(walk: Walker, seed: Seed) -> None:

@@ -175,6 +175,8 @@ def test_heads_that_say_nothing(walk: Walker, seed: Seed, base_model: object) ->
     seed("acme/a", tags="no list", license=["mit", 3], base_model=base_model)
     graph = walk("acme/a").graph
     assert list(graph.nodes) == ["acme/a"] and graph.nodes["acme/a"].licence == "mit"
+    told = any("for a base model, which is no model's name" in found.sentence for found in graph.findings)
+    assert told == (base_model not in (None, []))
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,14 @@ def claims_of_metadata(model: Described) -> list[Claim]:
     return claims or _claims_of_plain_tags(model)
 
 
+def unusable_base_models(model: Described) -> str:
+    """What the card has for base models and nobody can take for names; empty where all is well."""
+    stated = model.card.get("base_model")
+    entries = stated if isinstance(stated, list) else [stated]
+    strange = [entry for entry in entries if entry not in (None, "") and not isinstance(entry, str)]
+    return repr(strange[0])[:80] if strange else ""
+
+
 def _claims_of_plain_tags(model: Described) -> list[Claim]:
     """Tags that look like model ids; whether they are is known only when the Hub is asked."""
     datasets = {str(name).lower() for name in _listed(model.card.get("datasets"))}

@@ -6,7 +6,7 @@ from dataclasses import replace
 from llmcourse.core.artifact import MANIFEST_NAME
 from llmcourse.core.hub.family import SeenModel
 from llmcourse.family_tree.edges import edges_of
-from llmcourse.family_tree.evidence import Claim, Described
+from llmcourse.family_tree.evidence import Claim, Described, unusable_base_models
 from llmcourse.family_tree.graph import Edge, Finding, Node, State
 from llmcourse.family_tree.local import LocalModel
 from llmcourse.family_tree.names import Named, claimed_id
@@ -90,9 +90,14 @@ class Members:
         """The node with the other names by which it was asked for."""
         return replace(self.nodes[name], names=tuple(sorted(self._spellings.get(name, ()))))
 
-    def name_findings(self, name: str) -> list[Finding]:
-        """A sentence for each spelling by which a member was asked for and that is not the Hub's."""
+    def findings_of(self, name: str) -> list[Finding]:
+        """A sentence for each spelling by which a member was asked for and that is not the Hub's, and for a
+        base model that is no name.
+        """
         findings = []
+        if name in self._models and (strange := unusable_base_models(self._models[name])):
+            sentence = f"The card of {name} has {strange} for a base model, which is no model's name."
+            findings.append(Finding("unreadable", name, sentence))
         for other in sorted(self._spellings.get(name, ())):
             said = "is spelt" if other.lower() == name.lower() else "is by now called"
             findings.append(Finding("name", name, f"{other} {said} {name} on the Hub."))

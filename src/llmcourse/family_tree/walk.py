@@ -136,7 +136,7 @@ class _Family:
         marked, cycles = without_cycles([*kept, *self._rest], self._roots, first)
         findings = (
             *_unread(nodes.values()),
-            *(finding for name in nodes for finding in self.members.name_findings(name)),
+            *(finding for name in nodes for finding in self.members.findings_of(name)),
             *disagreements(kept),
             *self._findings,
             *sorted(selves, key=lambda finding: finding.node),

@@ -106,16 +106,16 @@ class Hub:
         url = self.url + path
         failures = refusals = 0
         while True:
-            is_refused = is_told = False
+            is_refused = False
             try:
                 client = self._clients.mine()
                 with self._pacing.turn(bucket), client.stream("GET", url, headers=headers) as response:
                     answer = _read(response, bucket, first_bytes)
                     is_refused = response.status_code == 429
-                    is_told = self._pacing.heard(bucket, response.headers, is_refused)
+                    self._pacing.heard(bucket, response.headers, is_refused)
             except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
                 answer = Answer(0, message=f"{type(error).__name__}: {first_line(error)}")
-            if is_refused and is_told and refusals < _REFUSALS:
+            if is_refused and refusals < _REFUSALS:
                 refusals += 1
                 continue
             if answer.status and answer.status != 429 and answer.status not in _PASSING_STATUS:

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Literal
 
 Bucket = Literal["api", "resolvers"]
@@ -18,8 +20,20 @@ Bucket = Literal["api", "resolvers"]
 # The Hub rounds the end of a window to seconds.
 _MARGIN_S = 0.5
 _GLANCE_S = 0.02
+_UNSAID_S = 5
 _STATE = re.compile(r'"(?P<bucket>[\w-]+)"\s*;\s*r=(?P<left>\d+)\s*;\s*t=(?P<reset>\d+)')
 _POLICY = re.compile(r"q=(?P<quota>\d+).*?w=(?P<window>\d+)")
+
+
+def _retry_after(said: str) -> int:
+    """Seconds of a Retry-After, which may be a date; a usual wait where it says nothing."""
+    if said.isdigit():
+        return int(said)
+    try:
+        until = parsedate_to_datetime(said)
+        return max(0, round((until - datetime.now(UTC)).total_seconds()))
+    except (ValueError, TypeError):  # none, or a date without its zone
+        return _UNSAID_S
 
 
 class Stopped(Exception):
@@ -85,15 +99,15 @@ class Pacing:
                 self._tell_wait(window, wait_s)
             self.sleep(wait_s)
 
-    def heard(self, bucket: Bucket, headers: Mapping[str, str], is_refused: bool) -> bool:
-        """Learn from an answer; returns whether a refusal said how long to wait."""
+    def heard(self, bucket: Bucket, headers: Mapping[str, str], is_refused: bool) -> None:
+        """Learn from an answer: whoever asks next waits as long as it says."""
         found = _STATE.search(headers.get("RateLimit", ""))
         if found:
             left, reset_s = int(found["left"]), int(found["reset"])
-        elif is_refused and headers.get("Retry-After", "").isdigit():
-            left, reset_s = 0, int(headers["Retry-After"])
+        elif is_refused:
+            left, reset_s = 0, _retry_after(headers.get("Retry-After", ""))
         else:
-            return False
+            return
         policy = _POLICY.search(headers.get("RateLimit-Policy", ""))
         with self._lock:
             window = self._windows.setdefault(bucket, _Window())
@@ -102,7 +116,6 @@ class Pacing:
                 window.policy = f" of {policy['quota']} requests in {policy['window']} s"
             ends_at = time.monotonic() + reset_s + _MARGIN_S
             self._learn(window, 0 if is_refused else left, ends_at)
-        return True
 
     @staticmethod
     def _learn(window: _Window, left: int, ends_at: float) -> None:
