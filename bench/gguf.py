@@ -7,14 +7,12 @@ made on the spot, and llama-quantize is built from the source archive of the ins
 Usage: python bench/gguf.py [--runs N] [--folder DIR] [convert-quantize | upload | types]
 """
 
-import argparse
 import json
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -22,7 +20,7 @@ from statistics import median
 sys.path.insert(0, str(Path(__file__).parent))
 
 from llama_tools import build
-from measure import Measure, run
+from measure import Measure, main_of_parts, run
 
 from llmcourse.core.progress import Progress
 from llmcourse.quantize_gguf.converter.source import fetch_converter
@@ -33,24 +31,6 @@ _BIN = Path(sys.executable).parent
 _TYPES = ("Q8_0", "Q5_K_M", "Q4_K_M", "Q2_K")
 _UPLOAD_RATE = 20e6  # bytes per second
 _TIME_LIMIT, _UPLOAD_LIMIT, _MEMORY_LIMIT = 1.0, 1.15, 1.2e9
-_PARTS = ("convert-quantize", "upload")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", default=list(_PARTS))
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--folder", type=Path, help="where to keep model and tools (default: temporary)")
-    arguments = parser.parse_args()
-    folder = arguments.folder or Path(tempfile.mkdtemp(prefix="llmcourse-bench-"))
-    folder.mkdir(exist_ok=True)
-    try:
-        bench = _Bench(folder.absolute(), arguments.runs)
-        for part in arguments.parts:
-            {"convert-quantize": bench.by_hand, "upload": bench.upload, "types": bench.types}[part]()
-    finally:
-        if arguments.folder is None:
-            shutil.rmtree(folder)
 
 
 class _Bench:
@@ -208,5 +188,17 @@ def _clear(folder: Path) -> None:
     os.sync()
 
 
+def _part(work: Callable[[_Bench], None]) -> Callable[[Path, int], None]:
+    return lambda folder, runs: work(_Bench(folder, runs))
+
+
 if __name__ == "__main__":
-    main()
+    main_of_parts(
+        __doc__,
+        {
+            "convert-quantize": _part(_Bench.by_hand),
+            "upload": _part(_Bench.upload),
+            "types": _part(_Bench.types),
+        },
+        usual=("convert-quantize", "upload"),
+    )

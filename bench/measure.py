@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -77,14 +77,23 @@ def _median(measures: Sequence[Measure]) -> Measure:
 
 def main(about: str | None, compare: Callable[[Path, int], None]) -> None:
     """A bench's program: `compare` gets a folder, kept where --folder names it, and how many runs."""
+    main_of_parts(about, {"all": compare})
+
+
+def main_of_parts(
+    about: str | None, parts: Mapping[str, Callable[[Path, int], None]], usual: Sequence[str] = ()
+) -> None:
+    """The same for a bench of parts: those that the command line names, else the usual ones or all."""
     parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("parts", nargs="*", default=list(usual or parts), help=", ".join(parts))
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--folder", type=Path, help="where to keep the models (default: temporary)")
     arguments = parser.parse_args()
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="llmcourse-bench-"))
     folder.mkdir(exist_ok=True)
     try:
-        compare(folder.absolute(), arguments.runs)
+        for part in arguments.parts:
+            parts[part](folder.absolute(), arguments.runs)
     finally:
         if arguments.folder is None:
             shutil.rmtree(folder)

@@ -9,18 +9,14 @@ import signal
 import sys
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, cast
+from typing import Annotated, NoReturn
 
 import typer
 
-from llmcourse import __version__
+from llmcourse import __version__, options
 from llmcourse.endings import Ended, end_with
 from llmcourse.family_tree.arguments import add_family_tree
 from llmcourse.subcommands import Root, add_subcommands
-
-if TYPE_CHECKING:
-    from llmcourse.core.console import ProgressStyle
-    from llmcourse.core.planning import Request
 
 # name -> (what it does, examples for --help)
 COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -115,7 +111,7 @@ def _add_command(name: str, summary: str, examples: tuple[str, ...]) -> None:
         dry_run: Annotated[
             bool, typer.Option("-n", "--dry-run", help="Print the plan and exit as the run would.")
         ] = False,
-        as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+        as_json: options.AsJson = False,
         quiet: Annotated[
             bool, typer.Option("-q", "--quiet", help="Print only the result's reference.")
         ] = False,
@@ -123,26 +119,27 @@ def _add_command(name: str, summary: str, examples: tuple[str, ...]) -> None:
         force: Annotated[
             bool, typer.Option("--force", help="Replace an existing result of another run.")
         ] = False,
-        progress: Annotated[
-            str,
-            typer.Option(metavar="auto|plain|json|none", envvar="LLMCOURSE_PROGRESS", help="How to show it."),
-        ] = "auto",
-        no_color: Annotated[bool, typer.Option("--no-color", help="Use no colours.")] = False,
+        progress: options.Progress = "auto",
+        no_color: options.NoColor = False,
     ) -> None:
-        from llmcourse.core.planning import Request
+        console = options.console_of(as_json, quiet, verbose, progress, no_color)
 
-        if push == "" or output == "":
-            _usage(as_json, "--push and -o need a value.", "Leave the option out, or name a place.")
-        if push and no_push:
-            _usage(as_json, "--push and --no-push exclude each other.", "Keep one of them.")
-        if progress not in ("auto", "plain", "json", "none"):
-            _usage(as_json, f"--progress {progress!r} is not known.", "Use auto, plain, json or none.")
-        if no_color:
-            os.environ["NO_COLOR"] = "1"
-        request = Request(
-            config, tuple(overrides or ()), output, push, no_push, private, revision, dry_run, force
-        )
-        _run(name, request, (as_json, quiet, verbose, progress))
+        def action() -> int:
+            from llmcourse.core.command import execute
+            from llmcourse.core.errors import ConfigError
+            from llmcourse.core.planning import Request
+
+            options.check_progress(progress)
+            if push == "" or output == "":
+                raise ConfigError("--push and -o need a value.", "Leave the option out, or name a place.")
+            if push and no_push:
+                raise ConfigError("--push and --no-push exclude each other.", "Keep one of them.")
+            request = Request(
+                config, tuple(overrides or ()), output, push, no_push, private, revision, dry_run, force
+            )
+            return execute(name, request, console)
+
+        end_with(console, action)
 
     epilog = "Examples:\n\n" + "\n\n".join(f"  {example}" for example in examples)
     app.command(name, help=summary, epilog=epilog)(command)
@@ -152,23 +149,6 @@ for _name, (_summary, _examples) in COMMANDS.items():
     _add_command(_name, _summary, _examples)
 add_family_tree(app)
 add_subcommands(app)
-
-
-def _run(name: str, request: "Request", how: tuple[bool, bool, bool, str]) -> NoReturn:
-    from llmcourse.core.command import execute
-    from llmcourse.core.console import Console
-
-    as_json, quiet, verbose, progress = how
-    console = Console(as_json, quiet, verbose, cast("ProgressStyle", progress))
-    end_with(console, lambda: execute(name, request, console))
-
-
-def _usage(as_json: bool, what: str, fix: str) -> NoReturn:
-    from llmcourse.core.console import Console
-    from llmcourse.core.errors import ConfigError
-
-    Console(is_json=as_json).error(ConfigError(what, fix))
-    raise Ended(ConfigError.exit_code)
 
 
 def _interrupt(*_: object) -> NoReturn:

@@ -7,12 +7,12 @@ import typer
 from typer.core import TyperGroup
 
 from llmcourse.endings import end_with
+from llmcourse.options import AsJson
 
 _Pod = Annotated[str, typer.Argument(metavar="ID", help="A pod's id or its name.")]
 _Repository = Annotated[
     str | None, typer.Option("--results", metavar="REPO_ID", help="Data set repository of the results.")
 ]
-_Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
 class Root(TyperGroup):
@@ -33,7 +33,7 @@ def add_subcommands(app: typer.Typer) -> None:
     app.command("autoeval leaderboard", help="Draw a leaderboard's page from its data set.")(_leaderboard)
 
 
-def _status(pod: _Pod, results: _Repository = None, as_json: _Json = False) -> None:
+def _status(pod: _Pod, results: _Repository = None, as_json: AsJson = False) -> None:
     def action() -> tuple[str, Any]:
         from llmcourse.autoeval.runpod.commands import status
 
@@ -43,7 +43,7 @@ def _status(pod: _Pod, results: _Repository = None, as_json: _Json = False) -> N
     _do(action, as_json)
 
 
-def _logs(pod: _Pod, results: _Repository = None, as_json: _Json = False) -> None:
+def _logs(pod: _Pod, results: _Repository = None, as_json: AsJson = False) -> None:
     def action() -> tuple[str, Any]:
         from llmcourse.autoeval.runpod.commands import logs
 
@@ -53,7 +53,7 @@ def _logs(pod: _Pod, results: _Repository = None, as_json: _Json = False) -> Non
     _do(action, as_json)
 
 
-def _stop(pod: _Pod, as_json: _Json = False) -> None:
+def _stop(pod: _Pod, as_json: AsJson = False) -> None:
     def action() -> tuple[str, Any]:
         from llmcourse.autoeval.runpod.commands import stop
 
@@ -68,7 +68,7 @@ def _leaderboard(
     output: Annotated[
         str | None, typer.Option("-o", "--output", metavar="PAGE", help="Where the page goes.")
     ] = None,
-    as_json: _Json = False,
+    as_json: AsJson = False,
 ) -> None:
     def action() -> tuple[str, Any]:
         from llmcourse.autoeval.publishing.leaderboard import command

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from math import prod
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -14,13 +13,10 @@ from llmcourse.autoeval.results import TaskResult
 from llmcourse.autoeval.suite import Group, Suite, Task
 from llmcourse.core.config import validate
 from llmcourse.core.documents import parse
-from llmcourse.core.machine import Gpu, Machine
-from llmcourse.core.model import ModelFacts, ModelRef, Tensor
+from llmcourse.core.model import ModelFacts
 from llmcourse.core.plan import Facts, FileFacts, Plan, Status
-from tests.model_folders import llama_config, llama_shapes
+from tests.planner_facts import LAPTOP, llama_on_the_hub
 
-LAPTOP = Machine(cpus=4, memory_bytes=8_000_000_000, total_memory_bytes=12_000_000_000)
-WITH_GPU = replace(LAPTOP, gpus=(Gpu("RTX", 24_000_000_000),))
 INSTALLED = {"lm_eval": "0.4.13", "llama_cpp": "0.3.36", "gptqmodel": "7.6.0"}
 
 
@@ -30,18 +26,7 @@ def config(text: str) -> Config:
 
 
 def model(name: str = "org/tiny", **changes: Any) -> ModelFacts:
-    """A Llama on the Hub with a tokenizer."""
-    tensors = {
-        key: Tensor(shape, "BF16", 2 * prod(shape), "model.safetensors")
-        for key, shape in llama_shapes().items()
-    }
-    size = sum(tensor.nbytes for tensor in tensors.values())
-    files = {"model.safetensors": size, "config.json": 10, "tokenizer.json": 10}
-    facts = ModelFacts(
-        ModelRef.parse(name), "c" * 40, llama_config(), tensors, ("model.safetensors",), files,
-        {"license": "apache-2.0"}, hub_id=name.partition("@")[0],
-    )  # fmt: skip
-    return replace(facts, **changes)
+    return llama_on_the_hub(name, **changes)
 
 
 def plan_of(text: str, **changes: Any) -> Plan:

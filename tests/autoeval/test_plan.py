@@ -9,7 +9,8 @@ import pytest
 from llmcourse.autoeval.plan import questions
 from llmcourse.core.errors import ConfigError, LibraryError, Problems
 from llmcourse.core.plan import Facts, FileFacts
-from tests.autoeval.builders import INSTALLED, LAPTOP, WITH_GPU, config, model, plan_of, said
+from tests.autoeval.builders import INSTALLED, config, model, plan_of, said
+from tests.planner_facts import LAPTOP, WITH_GPU
 
 TINY = "model: org/tiny\nsuite: tiny\n"
 KNOWN: dict[str, Any] = {

@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -45,6 +45,13 @@ def config(cli: Cli, **changes: object) -> str:
     return str(path)
 
 
+def wait_for(is_so: Callable[[], bool]) -> None:
+    until = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < until, "it has not become so"
+        time.sleep(0.05)
+
+
 def test_a_pods_figures_are_those_of_this_machine(cli: Cli, runpod: LoopbackRunpod) -> None:
     there = cli("autoeval", config(cli), "-o", "there", "--json")
     assert there.exit_code == 0, there.stderr
@@ -82,9 +89,7 @@ def test_a_client_that_is_ended_leaves_no_pod(
     cli: Cli, runpod: LoopbackRunpod, number: signal.Signals
 ) -> None:
     process = cli.start("autoeval", config(cli), "-o", "out")
-    until = time.monotonic() + 60
-    while not runpod.pods and time.monotonic() < until:
-        time.sleep(0.05)
+    wait_for(lambda: bool(runpod.pods))
     time.sleep(2)
     process.send_signal(number)
     _, stderr = process.communicate()
@@ -93,10 +98,7 @@ def test_a_client_that_is_ended_leaves_no_pod(
         assert (runpod.pods, runpod.secrets) == ([], [])
         (pod,) = runpod.ended
         assert f"0 pods left of those that this run has rented ({pod.id} ended)." in stderr
-    until = time.monotonic() + 60
-    while (runpod.pods or runpod.secrets) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert (runpod.pods, runpod.secrets) == ([], [])
+    wait_for(lambda: (runpod.pods, runpod.secrets) == ([], []))
     assert [pod.ended_by for pod in runpod.ended] == ["account"]
 
 
@@ -104,9 +106,7 @@ def test_ctrl_c_of_a_terminal_reaches_the_child_too_and_is_told_alike(
     cli: Cli, runpod: LoopbackRunpod
 ) -> None:
     process = cli.start("autoeval", config(cli), "-o", "out")
-    until = time.monotonic() + 60
-    while not runpod.pods and time.monotonic() < until:
-        time.sleep(0.05)
+    wait_for(lambda: bool(runpod.pods))
     time.sleep(2)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     for number in [*map(int, children), process.pid]:
@@ -121,9 +121,7 @@ def test_another_interrupt_ends_the_client_at_once_and_pods_are_ended_after_it(
     cli: Cli, runpod: LoopbackRunpod
 ) -> None:
     process = cli.start("autoeval", config(cli), "-o", "out")
-    until = time.monotonic() + 60
-    while not runpod.pods and time.monotonic() < until:
-        time.sleep(0.05)
+    wait_for(lambda: bool(runpod.pods))
     time.sleep(2)
     runpod.faults.append(PodFault("podTerminate", "status", times=3))
     process.send_signal(signal.SIGINT)
@@ -132,10 +130,7 @@ def test_another_interrupt_ends_the_client_at_once_and_pods_are_ended_after_it(
     begin = time.monotonic()
     process.communicate()
     assert process.returncode == 130 and time.monotonic() - begin < 3
-    until = time.monotonic() + 60
-    while (runpod.pods or runpod.secrets) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert (runpod.pods, runpod.secrets) == ([], [])
+    wait_for(lambda: (runpod.pods, runpod.secrets) == ([], []))
 
 
 def test_what_a_pod_would_fail_at_is_refused_before_one_is_paid_for(

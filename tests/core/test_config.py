@@ -9,6 +9,7 @@ from pydantic import Field
 
 from llmcourse.core.config import CommandConfig, Strict, load
 from llmcourse.core.errors import ConfigError, LlmcourseError, Problems
+from llmcourse.core.model import ModelRef
 from llmcourse.core.planning import PlanModule, Planning, Request
 from llmcourse.merge import plan as planner
 
@@ -22,6 +23,9 @@ class Example(CommandConfig):
     parts: list[Part] = Field(default_factory=list)
     best: Part | None = None
     bits: int = 4
+
+    def models(self) -> dict[str, ModelRef]:
+        return {}
 
 
 def read(folder: Path, text: str, *overrides: str) -> Example:

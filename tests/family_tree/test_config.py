@@ -81,11 +81,11 @@ def test_options_win_over_the_hub_of_the_file() -> None:
 @pytest.mark.parametrize(
     ("words", "options", "what", "where"),
     [
-        (("a/a",), {"direction": "sideways"}, "direction: input should be 'up', 'down' ", "--direction"),
+        (("a/a",), {"direction": "sideways"}, "direction cannot be 'sideways'.", "--direction"),
         (("a/a",), {"depth": -1}, "depth: input should be greater than or equal to 0 (it is -1).", "--depth"),
-        (("a/a",), {"formats": ["pdf"]}, "formats.0: input should be 'tree', 'json', ", "--format"),
+        (("a/a",), {"formats": ["pdf"]}, "formats.0 cannot be 'pdf'.", "--format"),
         (("a/a",), {"formats": ["svg", "svg"]}, "formats names svg twice.", None),
-        (("a/a",), {"colour_by": "age"}, "colour_by: input should be 'licence' or 'relation'", "--colour-by"),
+        (("a/a",), {"colour_by": "age"}, "colour_by cannot be 'age'.", "--colour-by"),
         (("a/a",), {"output": ""}, "-o needs a value.", None),
         (("a/a",), {"push": True, "no_push": True}, "--push and --no-push exclude each other.", None),
         (("a/a",), {"pull_request": True, "no_push": True}, "--pull-request and --no-push exclude", None),

@@ -25,9 +25,7 @@ def has_recipes(request: pytest.FixtureRequest) -> bool:
 def test_three_hundred_models_in_eight_levels(walk: Walker, has_recipes: bool) -> None:
     seed_family(walk.hub, with_recipes=has_recipes)
     walk.hub.settings.latency_s = _LATENCY_S
-    begin = time.monotonic()
     walked = walk(ROOT)
-    seconds = time.monotonic() - begin
     assert len(walked.graph.nodes) == sum(WIDTHS) == 300 and min(walked.graph.levels.values()) == -8
     paths = [record.path for record in walk.hub.requests]
     files = [path for path in paths if "/resolve/" in path]
@@ -35,16 +33,13 @@ def test_three_hundred_models_in_eight_levels(walk: Walker, has_recipes: bool) -
     assert len(paths) - len(files) == 300
     assert len(files) == (len([n for n in walked.graph.nodes.values() if n.id.split("-")[0] != "family/m8"])
                           if has_recipes else 0)  # fmt: skip
-    assert seconds < 2 * (2 * 8 * _LATENCY_S + 1)
 
 
 def test_models_of_a_level_are_asked_for_together(walk: Walker, seed: Seed) -> None:
     parents = [seed(f"acme/p{number}", license="mit") for number in range(40)]
     seed("acme/m", license="mit", base_model=parents)
     walk.hub.settings.latency_s = 0.5
-    begin = time.monotonic()
     walk("acme/m")
-    assert time.monotonic() - begin < 3
     records = [record for record in walk.hub.requests if "/acme/p" in record.path]
     assert len(records) == 40
     assert max(record.time for record in records) < min(record.time + record.duration_s for record in records)

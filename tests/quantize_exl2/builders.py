@@ -9,7 +9,6 @@ import time
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from math import prod
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -21,12 +20,13 @@ from llmcourse.core.cache import cache_folder
 from llmcourse.core.config import validate
 from llmcourse.core.documents import parse
 from llmcourse.core.machine import Gpu, Machine
-from llmcourse.core.model import ModelFacts, ModelRef, Tensor
+from llmcourse.core.model import ModelFacts
 from llmcourse.core.plan import DatasetFacts, Facts, FileFacts, Plan, Status
 from llmcourse.quantize_exl2.config import Config
 from llmcourse.quantize_exl2.plan import plan
 from llmcourse.testing.hub import LoopbackHub
-from tests.model_folders import llama_config, llama_shapes, write_model
+from tests.model_folders import write_model
+from tests.planner_facts import llama_on_the_hub
 
 ROOT = Path(__file__).parents[2]
 GPU = Gpu("NVIDIA RTX 4090", 24 * 10**9)
@@ -43,17 +43,7 @@ def config(text: str = USUAL) -> Config:
 
 
 def model(name: str = "org/tiny", **changes: Any) -> ModelFacts:
-    """A Llama on the Hub with a tokenizer.json, whose card says apache-2.0."""
-    tensors = {
-        key: Tensor(shape, "BF16", 2 * prod(shape), "model.safetensors")
-        for key, shape in llama_shapes().items()
-    }
-    files = {"model.safetensors": 1000, "config.json": 10, "tokenizer.json": 10, "README.md": 10}
-    facts = ModelFacts(
-        ModelRef.parse(name), "c" * 40, llama_config(), tensors, ("model.safetensors",), files,
-        {"license": "apache-2.0"}, hub_id=name.partition("@")[0],
-    )  # fmt: skip
-    return replace(facts, **changes)
+    return llama_on_the_hub(name, **{"files_beside": ("tokenizer.json", "README.md")} | changes)
 
 
 def facts_of(read: Config, **changes: Any) -> Facts:

@@ -6,9 +6,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from importlib.metadata import version
-from math import prod
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -20,7 +18,6 @@ from filelock import FileLock
 from llmcourse.core.artifact import Artifact, OutputFile
 from llmcourse.core.config import validate
 from llmcourse.core.documents import parse
-from llmcourse.core.machine import Machine
 from llmcourse.core.model import ModelFacts, ModelRef, Tensor
 from llmcourse.core.plan import Facts, FileFacts, Plan, Status
 from llmcourse.core.progress import Progress
@@ -30,9 +27,8 @@ from llmcourse.quantize_gguf.plan import plan
 from llmcourse.testing.hub import LoopbackHub
 from llmcourse.testing.models import Family
 from llmcourse.testing.plugin import Cli, Result, as_user
-from tests.model_folders import llama_config, llama_shapes
+from tests.planner_facts import LAPTOP, llama_on_the_hub
 
-LAPTOP = Machine(cpus=4, memory_bytes=8_000_000_000, total_memory_bytes=12_000_000_000)
 TYPES = ("Q8_0", "Q4_K_M")
 
 
@@ -42,18 +38,8 @@ def config(text: str) -> Config:
 
 
 def model(name: str = "org/tiny", **changes: Any) -> ModelFacts:
-    """A Llama on the Hub with a tokenizer, whose card says apache-2.0."""
-    tensors = {
-        key: Tensor(shape, "BF16", 2 * prod(shape), "model.safetensors")
-        for key, shape in llama_shapes().items()
-    }
-    size = sum(tensor.nbytes for tensor in tensors.values())
-    files = {"model.safetensors": size, "config.json": 10, "tokenizer.model": 10}
-    facts = ModelFacts(
-        ModelRef.parse(name), "c" * 40, llama_config(), tensors, ("model.safetensors",), files,
-        {"license": "apache-2.0"}, hub_id=name.partition("@")[0],
-    )  # fmt: skip
-    return replace(facts, **changes)
+    """One with a tokenizer of SentencePiece."""
+    return llama_on_the_hub(name, **{"files_beside": ("tokenizer.model",)} | changes)
 
 
 def adapter(name: str = "org/lora") -> ModelFacts:

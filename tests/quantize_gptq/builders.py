@@ -3,8 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from math import prod
+from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -15,16 +14,13 @@ from llmcourse.core.artifact import OutputFile
 from llmcourse.core.config import validate
 from llmcourse.core.documents import parse
 from llmcourse.core.isolated import Job, Worker
-from llmcourse.core.machine import Gpu, Machine
-from llmcourse.core.model import ModelFacts, ModelRef, Tensor
+from llmcourse.core.model import ModelFacts
 from llmcourse.core.plan import DatasetFacts, Facts, FileFacts, Plan, Status
 from llmcourse.core.progress import Event, Note
 from llmcourse.quantize_gptq.config import Config
 from llmcourse.quantize_gptq.plan import plan
-from tests.model_folders import llama_config, llama_shapes
+from tests.planner_facts import LAPTOP, llama_on_the_hub
 
-LAPTOP = Machine(cpus=4, memory_bytes=8_000_000_000, total_memory_bytes=12_000_000_000)
-WITH_GPU = replace(LAPTOP, gpus=(Gpu("RTX", 24_000_000_000),))
 SIZES = {"hidden": 256, "intermediate": 512, "vocab": 512}
 
 
@@ -34,23 +30,8 @@ def config(text: str) -> Config:
 
 
 def model(name: str = "org/tiny", **changes: Any) -> ModelFacts:
-    """A Llama on the Hub with a tokenizer, whose columns groups of 128 divide."""
-    shapes = {key: tuple(_wide(part) for part in shape) for key, shape in llama_shapes().items()}
-    tensors = {
-        key: Tensor(shape, "BF16", 2 * prod(shape), "model.safetensors") for key, shape in shapes.items()
-    }
-    size = sum(tensor.nbytes for tensor in tensors.values())
-    files = {"model.safetensors": size, "config.json": 10, "tokenizer.json": 10}
-    facts = ModelFacts(
-        ModelRef.parse(name), "c" * 40, llama_config(), tensors, ("model.safetensors",), files,
-        {"license": "apache-2.0"}, hub_id=name,
-    )  # fmt: skip
-    return replace(facts, **changes)
-
-
-def _wide(part: int) -> int:
-    """Sides of the shapes of tests/model_folders are a few; here they are multiples of 128."""
-    return part * 128
+    """One whose columns groups of 128 divide."""
+    return llama_on_the_hub(name, scale=128, **changes)
 
 
 def plan_of(text: str, **changes: Any) -> Plan:

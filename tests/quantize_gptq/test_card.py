@@ -8,7 +8,8 @@ from llmcourse.core.artifact import Artifact, OutputFile
 from llmcourse.core.card import render
 from llmcourse.core.plan import Facts
 from llmcourse.quantize_gptq.card import card
-from tests.quantize_gptq.builders import LAPTOP, config, model
+from tests.planner_facts import LAPTOP
+from tests.quantize_gptq.builders import config, model
 
 FIGURES = {
     "text": "held.txt", "chunks": 8, "context": 512, "base_perplexity": 47.0, "perplexity": 47.5,

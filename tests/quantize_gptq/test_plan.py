@@ -9,7 +9,8 @@ from llmcourse.core.errors import PlanError
 from llmcourse.core.model import Tensor
 from llmcourse.core.plan import FileFacts
 from llmcourse.quantize_gptq.layout import linears, result_bytes
-from tests.quantize_gptq.builders import WITH_GPU, config, model, plan_of, said
+from tests.planner_facts import WITH_GPU
+from tests.quantize_gptq.builders import config, model, plan_of, said
 
 LOCAL = "model: org/tiny\ncalibration: {text: a.txt, samples: 8, length: 256}\n"
 

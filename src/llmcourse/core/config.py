@@ -8,6 +8,7 @@ import json
 import re
 import sys
 import types
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar, Union, get_args, get_origin
@@ -55,9 +56,9 @@ class CommandConfig(Strict):
     # Keys by which something is published: --no-push sets them back.
     PUBLISHES: ClassVar[frozenset[str]] = frozenset({"hub"})
 
+    @abstractmethod
     def models(self) -> dict[str, ModelRef]:
         """Every model this config reads, keyed by the reference as it is written."""
-        raise NotImplementedError
 
     def files(self) -> dict[str, Path]:
         """Single files of this machine that the config names beside the models, by the name as written."""
@@ -238,6 +239,9 @@ def _problem(item: Mapping[str, Any], document: Document, model: type[CommandCon
         return unknown_key(str(item["loc"][-1]), known, where)
     if item["type"] == "missing":
         return ConfigError(f"{dotted} is missing.", f"Add the key {item['loc'][-1]!r}.", where)
+    if item["type"] == "literal_error":
+        known_values = str(item["ctx"]["expected"])
+        return ConfigError(f"{dotted} cannot be {item['input']!r}.", f"Use {known_values}.", where)
     message = str(item["msg"]).removeprefix("Value error, ")
     what, _, fix = message.partition(" | ")
     what = what.rstrip(".")

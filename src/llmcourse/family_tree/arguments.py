@@ -1,14 +1,11 @@
 """What a user types after `llmcourse family-tree`, whose options are other than those of the pipeline."""
 
-import os
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 
+from llmcourse import options as common
 from llmcourse.endings import end_with
-
-if TYPE_CHECKING:
-    from llmcourse.core.console import ProgressStyle
 
 NAME = "family-tree"
 SUMMARY = "Show where a model comes from and what came of it: merges, fine-tunes, licences."
@@ -19,7 +16,6 @@ EXAMPLES = (
     "llmcourse family-tree org/name --push --pull-request",
     "llmcourse merge m.yaml -q | llmcourse family-tree -",
 )
-_PROGRESS = ("auto", "plain", "json", "none")
 
 
 def add_family_tree(app: typer.Typer) -> None:
@@ -65,22 +61,15 @@ def _family_tree(
     pull_request: Annotated[
         bool, typer.Option("--pull-request", help="Put it there by a pull request.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+    as_json: common.AsJson = False,
     quiet: Annotated[
         bool, typer.Option("-q", "--quiet", help="Print only the paths written, or only the tree.")
     ] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show the Hub client's own log.")] = False,
-    progress: Annotated[
-        str, typer.Option(metavar="auto|plain|json|none", envvar="LLMCOURSE_PROGRESS", help="How to show it.")
-    ] = "auto",
-    no_color: Annotated[bool, typer.Option("--no-color", help="Use no colours.")] = False,
+    progress: common.Progress = "auto",
+    no_color: common.NoColor = False,
 ) -> None:
-    from llmcourse.core.console import Console
-
-    if no_color:
-        os.environ["NO_COLOR"] = "1"
-    style = cast("ProgressStyle", progress if progress in _PROGRESS else "auto")
-    console = Console(as_json, quiet, verbose, style)
+    console = common.console_of(as_json, quiet, verbose, progress, no_color)
     given = {
         "direction": direction, "depth": depth, "limit": limit, "formats": formats, "output": output,
         "colour_by": colour_by,
@@ -88,12 +77,10 @@ def _family_tree(
     options: dict[str, Any] = {key: value for key, value in given.items() if value not in (None, [])}
 
     def action() -> int:
-        from llmcourse.core.errors import ConfigError
         from llmcourse.family_tree.command import execute
         from llmcourse.family_tree.request import Request
 
-        if progress not in _PROGRESS:
-            raise ConfigError(f"--progress {progress!r} is not known.", "Use auto, plain, json or none.")
+        common.check_progress(progress)
         request = Request(tuple(words), options, push, no_push, pull_request, offline)
         return execute(request, console)
 

@@ -13,12 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from llmcourse.testing.hub.faults import Fault, FaultRules
-from llmcourse.testing.loopback import LoopbackServer
+from llmcourse.testing.loopback import Loopback, LoopbackServer
 
 _GIST = re.compile(r"/gists/([0-9a-f]+)")
 
@@ -70,7 +69,7 @@ class Gist:
 
 
 @dataclass
-class LoopbackGitHub:
+class LoopbackGitHub(Loopback):
     """GitHub's REST API at `api_url`, with one user and a token of each kind in `tokens`."""
 
     page_size: int = 30
@@ -95,27 +94,17 @@ class LoopbackGitHub:
         self._rules.rules = self.faults
         self.lock = threading.Lock()
 
-    def __enter__(self) -> Self:
-        this: LoopbackGitHub = self
+    def _listen(self) -> LoopbackServer:
+        this = self
 
         class Handler(_Handler):
             github = this
 
-        self._server = LoopbackServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        return LoopbackServer(("127.0.0.1", 0), Handler)
 
     @property
     def api_url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return self.address
 
     def env(self, token: str | None = "alice") -> dict[str, str]:
         """Variables that point a client at this GitHub, as an action's runner sets them."""

@@ -7,6 +7,7 @@ import math
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from functools import partial
 from itertools import count
 from queue import PriorityQueue
 from typing import Generic, TypeVar, cast
@@ -53,7 +54,7 @@ class Workers:
 
     def map(self, call: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """The results in the order of the items; all calls begin at once."""
-        futures = [self.submit(lambda item=item: call(item)) for item in items]  # type: ignore[misc]
+        futures = [self.submit(partial(call, item)) for item in items]
         return (future.result() for future in futures)
 
     def stop(self) -> None:

@@ -1,11 +1,8 @@
 """`LoopbackHub`: the Hub that tests and the demo talk to, on 127.0.0.1 with its state under one folder."""
 
-import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from llmcourse.testing.hub.accounts import Role, Scope
 from llmcourse.testing.hub.faults import Fault
@@ -15,11 +12,12 @@ from llmcourse.testing.hub.repos import Kind
 from llmcourse.testing.hub.routes import xet_token
 from llmcourse.testing.hub.state import HubState
 from llmcourse.testing.hub.transport import HubServer
+from llmcourse.testing.loopback import Loopback
 
 _YEAR_S = 365 * 86400
 
 
-class LoopbackHub:
+class LoopbackHub(Loopback):
     """A Hugging Face Hub for the real client. A second one on the same root (one at a time) knows all.
 
     `xet=False` offers plain LFS only. Repositories, users and faults can be set before the start.
@@ -29,11 +27,8 @@ class LoopbackHub:
         self.root = root
         self._port = port
         self._state = HubState(root, xet)
-        self._server: HubServer | None = None
-        self._thread: threading.Thread | None = None
 
-    def start(self) -> None:
-        """Listen and answer in background threads."""
+    def _listen(self) -> HubServer:
         expires = int(time.time()) + _YEAR_S
         cas_token = xet_token(self._state, "read", expires, "hub", "own")
         server = HubServer(self._port, self._state)
@@ -41,27 +36,7 @@ class LoopbackHub:
         self._state.endpoint = endpoint
         self._state.xet_store.cas_url = f"{endpoint}/internal-cas"
         self._state.xet_store.cas_token = cas_token
-        self._server = server
-        self._thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="loopback-hub")
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Close every connection and wait for all threads; the state stays on disk."""
-        if self._server is None or self._thread is None:
-            return
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-        self._server = self._thread = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+        return server
 
     @property
     def endpoint(self) -> str:

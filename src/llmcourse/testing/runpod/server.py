@@ -7,10 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from llmcourse.testing.loopback import LoopbackServer
+from llmcourse.testing.loopback import Loopback, LoopbackServer
 from llmcourse.testing.runpod.account import Account, Card, Pod
 from llmcourse.testing.runpod.faults import PodFault, PodFaults
 from llmcourse.testing.runpod.graphql import Field, GraphqlError, parse, select
@@ -25,7 +24,7 @@ class Call:
     body: str
 
 
-class LoopbackRunpod:
+class LoopbackRunpod(Loopback):
     """A RunPod account for the real SDK: point RUNPOD_API_BASE_URL at `endpoint`, RUNPOD_API_KEY is `key`."""
 
     def __init__(self, folder: Path, port: int = 0) -> None:
@@ -33,10 +32,8 @@ class LoopbackRunpod:
         self._faults = PodFaults()
         self._calls: list[Call] = []
         self._port = port
-        self._server: LoopbackServer | None = None
-        self._thread: threading.Thread | None = None
 
-    def start(self) -> None:
+    def _listen(self) -> LoopbackServer:
         loopback = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -49,36 +46,19 @@ class LoopbackRunpod:
             def log_message(self, format: str, *args: Any) -> None:
                 pass
 
-        self._server = LoopbackServer(("127.0.0.1", self._port), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.05,), name="loopback-runpod"
-        )
-        self._thread.start()
+        server = LoopbackServer(("127.0.0.1", self._port), Handler)
+        server.daemon_threads = True
+        return server
 
     def stop(self) -> None:
         """Stop answering and end every pod that is still there."""
-        if self._server and self._thread:
-            self._server.shutdown()
-            self._thread.join()
-            self._server.server_close()
-            self._server = self._thread = None
+        super().stop()
         for pod in list(self.account.pods):
             self.account.end(pod, "fault")
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
     @property
     def endpoint(self) -> str:
-        assert self._server is not None, "it listens from start() on"
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return self.address
 
     @property
     def key(self) -> str:

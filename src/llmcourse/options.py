@@ -1,0 +1,35 @@
+"""Options that every command has, and what follows from them; loads nothing."""
+
+import os
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+if TYPE_CHECKING:
+    from llmcourse.core.console import Console, ProgressStyle
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+NoColor = Annotated[bool, typer.Option("--no-color", help="Use no colours.")]
+Progress = Annotated[
+    str, typer.Option(metavar="auto|plain|json|none", envvar="LLMCOURSE_PROGRESS", help="How to show it.")
+]
+_STYLES = ("auto", "plain", "json", "none")
+
+
+def console_of(as_json: bool, quiet: bool, verbose: bool, progress: str, no_color: bool) -> "Console":
+    """What prints; a style of progress that is not known is `auto` there, and refused by `check_progress`."""
+    from llmcourse.core.console import Console
+
+    if no_color:
+        os.environ["NO_COLOR"] = "1"
+    return Console(
+        as_json, quiet, verbose, cast("ProgressStyle", progress if progress in _STYLES else "auto")
+    )
+
+
+def check_progress(progress: str) -> None:
+    """Raises ConfigError where there is no such style."""
+    from llmcourse.core.errors import ConfigError
+
+    if progress not in _STYLES:
+        raise ConfigError(f"--progress {progress!r} is not known.", f"Use {', '.join(_STYLES[:-1])} or none.")
