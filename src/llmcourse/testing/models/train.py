@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
+from llmcourse.testing.models.muon import Muon
 from llmcourse.testing.models.tokenizer import BOS_ID, EOS_ID, VOCAB_SIZE
 
 _CONTEXT: Final = 256
@@ -92,7 +93,7 @@ def _optimizers(model: LlamaForCausalLM, speed: float) -> list[torch.optim.Optim
         {"params": norms, "lr": 0.002 * speed},
     ]
     return [
-        torch.optim.Muon(matrices, lr=0.02 * speed, weight_decay=0.0),
+        Muon(matrices, lr=0.02 * speed),
         torch.optim.AdamW(groups, betas=(0.9, 0.95), weight_decay=0.01, fused=True),
     ]
 
