@@ -14,13 +14,13 @@ CHROMIUM := $(shell command -v chromium || command -v chromium-browser || comman
 INSTALL_CHROMIUM := $(if $(CHROMIUM),true,[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
   apt-get update -qq >/dev/null && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y chromium >/dev/null)
 
-.PHONY: demo test models browser slow test-gpu lint fix bench constraints clean
+.PHONY: demo test models browser mermaid slow test-gpu lint fix bench constraints clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m llmcourse.testing.demo
 
-test: lint models browser
-	$(BIN)/pytest -n auto --dist worksteal -m "not slow and not gpu" $(ARGS)
+test: lint models browser mermaid
+	MERMAID_JS="$$(ls $(MERMAID) 2>/dev/null)" $(BIN)/pytest -n auto --dist worksteal -m "not slow and not gpu" $(ARGS)
 
 # Trained once per machine and kept: tests share them, and each has its own time limit.
 models: $(VENV)/.dev
@@ -28,6 +28,13 @@ models: $(VENV)/.dev
 
 browser:
 	@$(INSTALL_CHROMIUM) || echo "no chromium here: tests that open the family tree's page are skipped"
+
+# What draws the family tree in cards, for the tests that have it draw; npm is a part of Node.js, nothing else is used.
+MERMAID := $(VENV)/mermaid/package/dist/mermaid.min.js
+mermaid: $(BIN)/uv
+	@[ -e $(MERMAID) ] || { mkdir -p $(VENV)/mermaid && cd $(VENV)/mermaid && \
+	  npm pack --silent mermaid@12.3.0 >/dev/null 2>&1 && tar xzf mermaid-*.tgz package/dist/mermaid.min.js; } || \
+	  echo "no npm here: tests that have Mermaid draw the family tree are skipped"
 
 # Compares with llama.cpp's own tools too, which are built once (minutes).
 slow: $(VENV)/.dev

@@ -149,7 +149,7 @@ def put(repo: str, as_pull_request: bool, revision: Any = None) -> Any:
     from tests.autoeval.test_eval_results import RESULTS, SUITE
 
     try:
-        place = hub.editable(repo, revision, as_pull_request)
+        place = hub.editable(repo, revision, as_pull_request, "publish.hub")
         return publishing.put(place, SUITE, figures(SUITE, RESULTS), "https://x", "lm-eval 0.4.13")
     except LlmcourseError as error:
         return {"exit": error.exit_code, "what": error.what, "fix": error.fix}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from llmcourse.family_tree import arguments
-from llmcourse.testing.hub import LoopbackHub
+from llmcourse.testing.hub import Fault, LoopbackHub
 from llmcourse.testing.plugin import Cli, as_user
 
 MERGED = "alice/merged"
@@ -157,10 +157,16 @@ def test_a_tree_goes_into_the_card_and_the_address_beside_the_result(cli: Cli, h
 
 
 def test_a_card_that_cannot_be_changed_ends_with_6_after_all_else(cli: Cli, hub: LoopbackHub) -> None:
-    hub.repo(MERGED).add_files({"README.md": b"<!-- llmcourse family-tree: end -->\n"})
+    hub.faults.append(Fault("POST", r"/api/models/.*/commit/", status=403, times=9))
     result = cli("family-tree", MERGED, "--push", "-o", "family.json")
     assert result.exit_code == 6 and written(cli) == ["family.json"]
-    assert "are not one pair: end in line 1." in result.stderr
+
+
+def test_markers_that_are_no_pair_are_told_before_the_family_is_read(cli: Cli, hub: LoopbackHub) -> None:
+    hub.repo(MERGED).add_files({"README.md": b"<!-- llmcourse family-tree: end -->\n"})
+    result = cli("family-tree", MERGED, "--push", "-o", "family.json")
+    assert result.exit_code == 4 and not (cli.folder / "family.json").exists()
+    assert "are not one pair: end in line 1." in result.stderr and "read the family" not in result.stderr
 
 
 def test_who_may_not_write_is_told_before_the_family_is_read(cli: Cli, hub: LoopbackHub) -> None:

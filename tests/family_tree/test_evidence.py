@@ -108,6 +108,12 @@ def test_a_place_that_names_a_parent(
     assert (edge.evidence, edge.relation.value) == (evidence, relation)
 
 
+def test_a_recipe_in_the_text_adds_to_a_head_that_names_the_parents(walk: Walker, seed: Seed) -> None:
+    head = "---\ntags: [merge]\nbase_model: [acme/left, acme/right]\nbase_model_relation: merge\n---\n"
+    edge = walk(seed("acme/a", {"README.md": f"{head}\n```yaml\n{LINEAR}```\n"})).edge("acme/right", "acme/a")
+    assert "recipe in the card" in edge.evidence and (edge.method, edge.weight) == ("linear", 0.75)
+
+
 @pytest.mark.parametrize("name", ["mergekit_config.yml", "merge.yml"])
 def test_a_recipe_among_the_files(walk: Walker, seed: Seed, name: str) -> None:
     walked = walk(seed("acme/a", {name: LINEAR}))

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from llmcourse.core.hub.kept_answers import Answer, KeptAnswers
 from llmcourse.family_tree.graph import State
-from llmcourse.testing.hub import Fault
+from llmcourse.testing.hub import Fault, LoopbackHub
 from tests.family_tree.conftest import Seed, Walker
 
 
@@ -152,6 +153,40 @@ def test_a_cache_that_cannot_be_written(walk: Walker, wide: str, tmp_path: Path)
     (tmp_path / "file").write_text("")
     walk.env["LLMCOURSE_CACHE"] = str(tmp_path / "file" / "cache")
     assert len(walk(wide).graph.nodes) == 21
+
+
+def test_what_is_of_use_is_not_forgotten_and_what_is_not_is(walk: Walker, seed: Seed, wide: str) -> None:
+    seed("acme/other", {"mergekit_config.yml": "models: [{model: acme/p1}]\nmerge_method: passthrough\n"})
+    walk("acme/other")
+    walk(wide)
+    (kept,) = (walk.folder / "cache").iterdir()
+
+    def days(sql: str = "SELECT kept_at FROM answers_1", *values: float) -> list[float]:
+        with closing(sqlite3.connect(kept)) as file, file:
+            return [(time.time() - row[0]) / 86_400 for row in file.execute(sql, values)]
+
+    assert len(days()) == 21 + 2
+    days("UPDATE answers_1 SET kept_at = ?", time.time() - 179 * 86_400)
+    walk(wide)
+    assert sorted(round(age) for age in days()) == [0] * 21 + [179] * 2
+    days("UPDATE answers_1 SET kept_at = kept_at - ?", 2 * 86_400)
+    walk(wide)
+    assert len(days()) == 21
+
+
+def test_answers_that_take_too_much_room_make_some(
+    hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLMCOURSE_CACHE", str(tmp_path))
+    for number in range(5):
+        answers = KeptAnswers(hub.endpoint, None)
+        for each in range(20):
+            answers.keep(f"{number} {each}", Answer(200, "x" * 1_500_000, "etag"))
+        answers.close()
+    answers = KeptAnswers(hub.endpoint, None)
+    assert answers.find("0 0") is None and answers.find("4 19") == Answer(200, "x" * 1_500_000, "etag")
+    answers.close()
+    assert (tmp_path / "hub-answers.sqlite").stat().st_size < 150_000_000
 
 
 def test_no_token_is_written_down(walk: Walker, wide: str) -> None:

@@ -1,6 +1,6 @@
 """The Mermaid text: what it says, what a card cannot put into it, and that Mermaid itself draws it.
 
-Mermaid's own build is not part of the project: MERMAID_JS names one (npm pack mermaid, dist/mermaid.min.js).
+Mermaid's own build is not part of the project: MERMAID_JS names one (`make mermaid`).
 """
 
 import os
@@ -89,8 +89,13 @@ def page() -> Iterator[Page]:
 
 @pytest.mark.parametrize(
     "graph",
-    [families.small(), families.everything(), families.large(300), families.large(5_000)]
-    + [families.hostile(text) for text in _HOSTILE],
+    [
+        families.small(),
+        families.everything(),
+        families.large(300),
+        pytest.param(families.large(5_000), marks=pytest.mark.slow),
+        *(families.hostile(text) for text in _HOSTILE),
+    ],
     ids=["small", "everything", "300", "5000", "string", "entities", "tag", "directive", "unicode"],
 )
 def test_mermaid_draws_it_with_the_settings_of_a_card(page: Page, graph: Graph) -> None:

@@ -164,7 +164,7 @@ def test_broken_markers_are_told_and_the_card_is_left_alone(hub: LoopbackHub, mo
     broken = f"# Name\n{BEGIN}\nold\n"
     model.add_files({"README.md": broken.encode()})
     refused = run(hub)
-    assert refused["exit"] == 6 and "begin in line 2" in refused["what"]
+    assert refused["exit"] == 4 and "begin in line 2" in refused["what"]
     assert text(model) == broken
 
 

@@ -151,6 +151,8 @@ def test_a_parent_written_otherwise(walk: Walker, seed: Seed, written: str) -> N
         ("C:\\models\\x", "is a path on its author's machine"),
         ("https://github.com/acme/base", "is an address outside the Hub"),
         ("https://huggingface.co/datasets/acme/data", "but of no model"),
+        ("hf://datasets/acme/data", "but of no model"),
+        ("spaces/acme/demo", "but of no model"),
         ("Llama 2, 7B", "can be no model's id"),
         ("acme/b<script>alert(1)</script>", "is a path"),
         ("x" * 500, "can be no model's id"),
@@ -273,6 +275,11 @@ def test_thousands_of_children(walk: Walker, seed: Seed) -> None:
     walk.hub.clear_requests()
     everything = walk("acme/base", direction="down", depth=1, limit=5000)
     assert len(everything.graph.nodes) == 1201 and walk.requests == 1 + 3
+
+    walk.hub.clear_requests()
+    ended = walk("acme/base", direction="down", limit=5000)
+    assert ended.graph.nodes == everything.graph.nodes and walk.requests == 1 + 3
+    assert [said for said in ended.findings("limit") if "1,200 descendants were read" in said]
 
 
 def test_the_limit_below_the_roots(walk: Walker, seed: Seed) -> None:

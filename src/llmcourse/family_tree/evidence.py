@@ -22,8 +22,7 @@ README, ADAPTER, GPTQ, CONFIG = "README.md", "adapter_config.json", "quantize_co
 _RELATIONS = {relation.value: relation for relation in Relation if relation is not Relation.UNKNOWN}
 _RELATION_TAG = re.compile(r"base_model:(adapter|merge|quantized|finetune):(.+)")
 _PLAIN_TAG = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9_][\w.-]*", re.ASCII)
-_MERGEKIT_TAGS = {"mergekit", "lazymergekit"}
-_MERGE_TAGS = _MERGEKIT_TAGS | {"merge", "merged", "moe-merge", "frankenmoe", "model_stock"}
+_MERGE_TAGS = {"mergekit", "lazymergekit", "merge", "merged", "moe-merge", "frankenmoe", "model_stock"}
 _QUANTIZED = re.compile(r"(?<![a-z0-9])(gguf|ggml|gptq|awq|exl2|exl3|bnb|4bit|8bit)(?![a-z])", re.IGNORECASE)
 _COMMANDS = {"merge": Relation.MERGE, "quantize-gguf": Relation.QUANTIZED,
              "quantize-gptq": Relation.QUANTIZED, "quantize-exl2": Relation.QUANTIZED}  # fmt: skip
@@ -140,10 +139,8 @@ def files_that_tell(model: Described, claims: list[Claim]) -> tuple[str, ...]:
 
 
 def _needs_card_text(model: Described, is_named: bool) -> bool:
-    """mergekit's cards have the recipe in their text, and a card without any head may have one there."""
-    if is_named:
-        return any(tag.lower() in _MERGEKIT_TAGS for tag in model.tags)
-    return is_merge(model) or not model.card
+    """Cards of merges have the recipe in their text, and a card without any head may have one there."""
+    return is_merge(model) or (not is_named and not model.card)
 
 
 def _last_resorts(model: Described) -> tuple[str, ...]:

@@ -1,9 +1,11 @@
 """A folder of this machine as a member of a family: what its card, its manifest and its files say."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from llmcourse.core.artifact import MANIFEST_NAME
 from llmcourse.core.card_head import card_metadata
 from llmcourse.core.headers import safetensors_header
 from llmcourse.core.model import LocalFiles, expanded
+from llmcourse.core.parameters import parameter_count
 from llmcourse.family_tree.evidence import (
     ADAPTER,
     CONFIG,
@@ -64,17 +67,19 @@ class LocalModel:
 
     @cached_property
     def parameters(self) -> int | None:
-        """Numbers in all weights, from the headers of its safetensors files."""
-        files, total = LocalFiles(self.folder), 0
+        """From the headers of its safetensors files."""
+        files, numbers = LocalFiles(self.folder), Counter[str]()
         for name in self.files:
             if not name.endswith(".safetensors"):
                 continue
             try:
                 header = safetensors_header(files, name)
-                total += sum(_product(entry["shape"]) for entry in header.values())
+                for entry in header.values():
+                    numbers[str(entry["dtype"])] += prod(entry["shape"])
             except (OSError, ValueError, KeyError, TypeError, RecursionError):
                 return None
-        return total or None
+        quantization = self.config.get("quantization_config")
+        return parameter_count(numbers, quantization if isinstance(quantization, dict) else {}) or None
 
     def claims(self) -> list[Claim]:
         """Everything its files say; opening them costs nothing here."""
@@ -132,10 +137,3 @@ def _json(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}
-
-
-def _product(shape: list[int]) -> int:
-    total = 1
-    for size in shape:
-        total *= size
-    return total

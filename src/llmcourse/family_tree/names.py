@@ -38,6 +38,8 @@ def claimed_id(text: str) -> Named:
         if parts[0] in _NOT_MODELS or not parts[0]:
             return Named(None, shown, f"{shown!r} is an address on the Hub, but of no model.")
         wanted = "/".join(parts[:2])
+    elif "/" in wanted and wanted.partition("/")[0].lower() in _NOT_MODELS:
+        return Named(None, shown, f"{shown!r} is an address on the Hub, but of no model.")
     elif _ADDRESS.match(wanted):
         return Named(None, shown, f"{shown!r} is an address outside the Hub.")
     if wanted.startswith(("/", "./", "../", "~")) or "\\" in wanted or wanted.count("/") > 1:

@@ -36,7 +36,8 @@ def card_place(config: Config) -> "Place":
 
     Raises:
         ConfigError: a folder that no repository is known of.
-        PlanError: no token, no right to write there, no such model or branch, or no network.
+        PlanError: no token, no right to write there, no such model or branch, no network, or markers in the
+            card that are not one pair.
     """
     from llmcourse.core import hub
 
@@ -46,12 +47,14 @@ def card_place(config: Config) -> "Place":
     revision = target.revision or (None if target.repo or ref.is_local else ref.revision)
     # A commit, which is what comes through pipes, has no card that could be changed: the branch has.
     revision = None if revision and _COMMIT.fullmatch(revision) else revision
+    place = hub.editable(repo, revision, target.pull_request, "--push")
+    with hub.translated(repo):
+        card = hub.read_texts(place, [_CARD])[_CARD]
     try:
-        return hub.editable(repo, revision, target.pull_request)
-    except PlanError as error:
-        if error.where == "publish.hub":  # the key of another command that asks the same
-            error.where = "--push"
-        raise
+        with_tree(card or "", "")
+    except PublishError as error:
+        raise PlanError(error.what, error.fix, error.where) from error
+    return place
 
 
 def publish(place: "Place", graph: Graph, colour_by: Colours) -> Published:

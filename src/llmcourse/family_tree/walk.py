@@ -23,12 +23,17 @@ from llmcourse.family_tree.names import claimed_id
 from llmcourse.family_tree.reading import Member, Wanted, node_of_hub, read_folder, read_member
 
 Direction = Literal["up", "down", "both"]
+# Each model below costs one request, or one for each relation; without a token there are 500 in 5 minutes.
+_MANY_BELOW = 1_000
 _UNREAD = (State.GATED, State.MISSING, State.DISABLED, State.FAILED)
 
 
 @dataclass(frozen=True)
 class Options:
-    """`depth` in levels from the roots, None for all; `limit` of the children shown of one parent."""
+    """`limit` of the children shown of one parent; `depth` in levels from the roots.
+
+    Without a depth all ancestors are read, and descendants up to the level in which they are many.
+    """
 
     direction: Direction = "up"
     depth: int | None = None
@@ -118,6 +123,9 @@ class _Family:
                     self._add_rest(children.parent, relation, hidden, level)
                 self._findings += [Finding("unreadable", children.parent, each) for each in children.failures]
                 self._counted(len(nodes), len(nodes))
+            if self._options.depth is None and len(self._below) >= _MANY_BELOW and frontier:
+                self._findings.append(_end_of_descent(len(self._below), level))
+                return
 
     def graph(self) -> Graph:
         """All that is connected with the roots, and what there is to say but for what `insight` adds."""
@@ -175,6 +183,11 @@ def _unread(nodes: Iterable[Node]) -> list[Finding]:
         for node in nodes
         if node.state in _UNREAD or (node.reason and node.state in (State.READ, State.LOCAL))
     ]
+
+
+def _end_of_descent(count: int, level: int) -> Finding:
+    said = f"{count:,} descendants were read, down to generation {level}, and not what came of that one."
+    return Finding("limit", "", f"{said} Give a depth to go on, or a smaller limit.")
 
 
 def _reference(root: str) -> ModelRef:

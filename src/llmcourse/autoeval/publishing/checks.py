@@ -64,7 +64,7 @@ def _told(name: str, look: Callable[[], Check]) -> Check:
 def _model_check(config: Config, repo: str, revision: str | None) -> Check:
     from llmcourse.core import hub
 
-    place = hub.editable(repo, revision, config.publish.pull_request)
+    place = hub.editable(repo, revision, config.publish.pull_request, "publish.hub")
     how = "a pull request to" if place.as_pull_request else "a commit to"
     return ok("publish.hub", f"{how} {repo}@{place.revision}")
 

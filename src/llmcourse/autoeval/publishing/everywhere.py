@@ -108,7 +108,7 @@ def _to_model(
         place = hub.Place(artifact.hub.repo, artifact.hub.kind, artifact.hub.revision)
         with hub.translated(place.repo, PublishError):
             source = source if hub.is_private(place) else artifact.hub.url  # a private one's name is private
-    model = hub.editable(repo, revision, as_pull_request)
+    model = hub.editable(repo, revision, as_pull_request, "publish.hub")
     return model_repository.put(model, suite, figures(suite, results), source, evaluator)
 
 

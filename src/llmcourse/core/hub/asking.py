@@ -87,6 +87,7 @@ class Hub:
         if self.is_offline:
             return kept or Answer(0, message="it is not among the answers that were kept")
         if kept and bucket == "resolvers" and kept.status in (200, 206):
+            self._kept.keep(question, kept)
             return kept
         headers = {"If-None-Match": kept.etag} if kept and kept.etag and kept.status == 200 else {}
         if first_bytes is not None:
@@ -96,7 +97,7 @@ class Hub:
         except Stopped:
             return Answer(0, message="the walk was stopped")
         if answer.status == 304 and kept:
-            return kept
+            answer = kept
         if answer.is_lasting:
             self._kept.keep(question, answer)
         return answer

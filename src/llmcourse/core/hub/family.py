@@ -8,6 +8,7 @@ from urllib.parse import quote, urlencode
 
 from llmcourse.core.hub.asking import Hub, parsed
 from llmcourse.core.hub.kept_answers import Answer
+from llmcourse.core.parameters import parameter_count
 
 Reason = Literal["missing", "gated", "disabled", "failed"]
 
@@ -168,7 +169,17 @@ def _model(data: Any) -> SeenModel | None:
     config, gguf = _mapping(data.get("config")), _mapping(data.get("gguf"))
     named = [entry.get("id") for entry in _list(base.get("models")) if isinstance(entry, dict)]
     files = [entry.get("rfilename") for entry in _list(data.get("siblings")) if isinstance(entry, dict)]
-    total = _mapping(data.get("safetensors")).get("total")
+    weights = _mapping(data.get("safetensors"))
+    numbers = {
+        name: number
+        for name, value in _mapping(weights.get("parameters")).items()
+        if (number := _count(value))
+    }
+    total = (
+        parameter_count(numbers, _mapping(config.get("quantization_config")))
+        if numbers
+        else _count(weights.get("total"))
+    )
     counts = _mapping(data.get("childrenModelCount"))
     return SeenModel(
         id=data["id"],
@@ -187,7 +198,7 @@ def _model(data: Any) -> SeenModel | None:
         relation=_text(base.get("relation")),
         base_models=_texts(named),
         files=_texts(files),
-        parameters=_count(total) or _count(gguf.get("total")),
+        parameters=total or _count(gguf.get("total")),
         children_count={str(kind): number for kind, value in counts.items() if (number := _count(value))},
     )
 

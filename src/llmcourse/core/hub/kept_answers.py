@@ -24,7 +24,12 @@ _FIND = "SELECT answer FROM answers_1 WHERE key = ?"
 _KEEP = "INSERT OR REPLACE INTO answers_1 VALUES (?, ?, ?)"
 _FORGET = "DELETE FROM answers_1 WHERE kept_at < ?"
 _BATCH = 256
-_MOST_DAYS = 180
+_MOST_DAYS = 180  # since an answer was last of use
+_MOST_BYTES = 100_000_000
+_SIZE = """SELECT (page_count - freelist_count) * page_size
+  FROM pragma_page_count, pragma_freelist_count, pragma_page_size"""
+_FORGET_HALF = """DELETE FROM answers_1 WHERE kept_at <= (
+  SELECT kept_at FROM answers_1 ORDER BY kept_at LIMIT 1 OFFSET (SELECT count(*) / 2 FROM answers_1))"""
 _BUSY_S = 5.0
 
 
@@ -67,6 +72,7 @@ class KeptAnswers:
                 return None
 
     def keep(self, question: str, answer: Answer) -> None:
+        """Keep it, or keep it longer, since it was of use again."""
         with self._lock:
             self._new[self._key(question)] = answer
             if len(self._new) >= _BATCH:
@@ -87,6 +93,8 @@ class KeptAnswers:
             return
         with suppress(sqlite3.Error), self._file:
             self._file.execute(_FORGET, (now - _MOST_DAYS * 86400,))
+            if self._file.execute(_SIZE).fetchone()[0] > _MOST_BYTES:
+                self._file.execute(_FORGET_HALF)
             self._file.executemany(_KEEP, rows)
 
     def _key(self, question: str) -> str:
