@@ -30,6 +30,7 @@ from llmcourse.quantize_gptq.checkpoint import finish, rounded_modules
 from llmcourse.quantize_gptq.config import Config
 from llmcourse.quantize_gptq.failures import library_failures
 from llmcourse.quantize_gptq.measuring import QUALITY_NAME, Measuring, try_checkpoint
+from llmcourse.quantize_gptq.narrow_numbers import multiply_in_32_bits
 from llmcourse.quantize_gptq.plan import RATE
 from llmcourse.quantize_gptq.quantizing import LayerLoss, Quantized, quantize
 
@@ -43,6 +44,7 @@ def run(job: Job, progress: Progress) -> Iterator[OutputFile]:
         PlanError: too little text, no memory, a full disk.
         LibraryError: the library failed, or made something that does not run.
     """
+    multiply_in_32_bits()
     making = _Making(Config(**job.config), job, progress)
     with library_failures():
         making.check_quality_text()
