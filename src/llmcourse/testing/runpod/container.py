@@ -34,6 +34,7 @@ class Container:
     def start(self) -> None:
         for part in ("home", "tmp"):
             (self.folder / part).mkdir(parents=True)
+        self.log.touch()
         self._thread.start()
 
     @property
