@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import llmcourse.quantize_gptq.run
     from llmcourse.core.isolated import Answerer, Runner
     from llmcourse.core.making import CardModule
-    from llmcourse.core.planning import PlanModule
+    from llmcourse.core.plan import PlanModule
 
     runners: list[Runner] = [
         llmcourse.merge.run.run,

@@ -10,7 +10,8 @@ from pydantic import Field
 from llmcourse.core.config import CommandConfig, Strict, load
 from llmcourse.core.errors import ConfigError, LlmcourseError, Problems
 from llmcourse.core.model import ModelRef
-from llmcourse.core.planning import PlanModule, Planning, Request
+from llmcourse.core.plan import PlanModule
+from llmcourse.core.planning import Planning, Request
 from llmcourse.merge import plan as planner
 
 

@@ -19,7 +19,8 @@ from llmcourse.core.errors import LlmcourseError, Problems
 from llmcourse.core.isolated import Worker
 from llmcourse.core.machine import Gpu, Machine
 from llmcourse.core.making import CardModule, Making
-from llmcourse.core.planning import PlanModule, Planning, Request
+from llmcourse.core.plan import PlanModule
+from llmcourse.core.planning import Planning, Request
 from llmcourse.quantize_exl2 import card, plan
 from llmcourse.quantize_exl2.config import Config
 

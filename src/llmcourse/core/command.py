@@ -14,36 +14,104 @@ that leaves more than files behind when it is interrupted has `interrupted.py` (
 
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import IO, Any, cast
 
+from llmcourse.core.artifact import Artifact
 from llmcourse.core.cache import cache_folder
 from llmcourse.core.config import CommandConfig, load
 from llmcourse.core.console import Console
 from llmcourse.core.errors import HandedOver, LibraryError, LlmcourseError, Problems
 from llmcourse.core.isolated import LOADING, Job, Worker
 from llmcourse.core.making import CardModule, InterruptModule, Making, PublishModule
-from llmcourse.core.plan import Plan
-from llmcourse.core.planning import PlanModule, Planning, Request
+from llmcourse.core.model import ModelFacts
+from llmcourse.core.plan import Plan, PlanModule
+from llmcourse.core.planning import Planning, Request
 
 
-def execute(name: str, request: Request, console: Console) -> int:
-    """Run a command and return its exit code; results and progress go through `console`.
+def execute(name: str, request: Request, console: Console, root: str = "llmcourse") -> int:
+    """Run a command, a package under `root`, and return its exit code; all it says goes through `console`.
 
     Raises:
         LlmcourseError: with the sentences and the exit code of whatever stopped it.
     """
-    package = f"llmcourse.{name.replace('-', '_')}"
+    with opened(name, request, console, root=root) as command:
+        if request.dry_run:
+            plan = command.planning.plan
+            with suppress(BrokenPipeError):
+                console.plan(plan)
+            return plan.exit_code
+        try:
+            artifact = command.artifact()
+        except HandedOver as end:
+            with suppress(BrokenPipeError):
+                console.handed_over(end)
+            return 0
+    with suppress(BrokenPipeError):  # whoever read our stdout has had enough; the work is done
+        console.result(artifact)
+    return 0
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command on one config, whose steps can be had one by one."""
+
+    planning: Planning
+    package: str
+    console: Console
+    worker: Worker | None  # a dry run without questions has none
+
+    def artifact(self) -> Artifact:
+        """Make what is not made yet, publish what is not published yet.
+
+        Raises:
+            HandedOver: others go on with it.
+            LlmcourseError: the plan refuses it, or something failed.
+        """
+        if self.planning.plan.failures:
+            raise refusal(self.planning.plan)
+        assert self.worker is not None, "only a dry run has none"
+        writer = cast(CardModule, import_module(f"{self.package}.card"))
+        publisher = cast(PublishModule | None, _optional(f"{self.package}.publish"))
+        interrupted = cast(InterruptModule | None, _optional(f"{self.package}.interrupted"))
+        making = Making(
+            self.planning, self.package, self.console, writer, self.worker, publisher, interrupted
+        )
+        return making.artifact()
+
+
+@contextmanager
+def opened(
+    name: str,
+    request: Request,
+    console: Console,
+    config: CommandConfig | None = None,
+    foreseen: Mapping[str, ModelFacts] | None = None,
+    root: str = "llmcourse",
+) -> Iterator[Command]:
+    """The command of that name, with a child that loads its libraries meanwhile; `config` is read by default.
+
+    `foreseen` are models that others make first, by their path: a dry run can plan on them.
+    """
+    package = f"{root}.{name.replace('-', '_')}"
     planner = cast(PlanModule, import_module(f"{package}.plan"))
-    if request.dry_run and not hasattr(planner, "questions"):
-        return _execute(name, package, request, console, None)
-    with _early_worker(package, console, hasattr(planner, "questions")) as worker:
-        return _execute(name, package, request, console, worker)
+    asks = hasattr(planner, "questions")
+    model = cast(type[CommandConfig], import_module(f"{package}.config").Config)
+    with _early_worker(package, console, asks) if asks or not request.dry_run else nullcontext() as worker:
+
+        def ask(job: Job) -> dict[str, Any]:
+            assert worker is not None, "a plan with questions has a worker"
+            return worker.ask(job, console.event)
+
+        read = config or load(model, request.config, request.overrides)
+        planning = Planning(name, request, console.is_verbose, read, planner, ask, foreseen or {})
+        yield Command(planning, package, console, worker)
 
 
 @contextmanager
@@ -75,43 +143,12 @@ def _kept(log: IO[bytes]) -> Path:
     return Path(kept.name)
 
 
-def _execute(name: str, package: str, request: Request, console: Console, worker: Worker | None) -> int:
-    model = cast(type[CommandConfig], import_module(f"{package}.config").Config)
-    planner = cast(PlanModule, import_module(f"{package}.plan"))
-    config = load(model, request.config, request.overrides)
-
-    def ask(job: Job) -> dict[str, Any]:
-        assert worker is not None, "a plan with questions has a worker"
-        return worker.ask(job, console.event)
-
-    planning = Planning(name, request, console.is_verbose, config, planner, ask)
-    if request.dry_run:
-        with suppress(BrokenPipeError):
-            console.plan(planning.plan)
-        return planning.plan.exit_code
-    if planning.plan.failures:
-        raise _refusal(planning.plan)
-    writer = cast(CardModule, import_module(f"{package}.card"))
-    assert worker is not None, "only a dry run has none"
-    publisher = cast(PublishModule | None, _optional(f"{package}.publish"))
-    interrupted = cast(InterruptModule | None, _optional(f"{package}.interrupted"))
-    making = Making(planning, package, console, writer, worker, publisher, interrupted)
-    try:
-        artifact = making.artifact()
-    except HandedOver as end:
-        with suppress(BrokenPipeError):
-            console.handed_over(end)
-        return 0
-    with suppress(BrokenPipeError):  # whoever read our stdout has had enough; the work is done
-        console.result(artifact)
-    return 0
-
-
 def _optional(module: str) -> ModuleType | None:
     return import_module(module) if find_spec(module) else None
 
 
-def _refusal(plan: Plan) -> LlmcourseError:
+def refusal(plan: Plan) -> LlmcourseError:
+    """All that a plan refuses, what decides the exit code first."""
     errors = [check.error() for check in plan.failures if check.exit_code == plan.exit_code]
     errors += [check.error() for check in plan.failures if check.exit_code != plan.exit_code]
     return errors[0] if len(errors) == 1 else Problems(errors)

@@ -43,7 +43,31 @@ class CardWishes(Strict):
     tags: list[str] = Field(default_factory=list, description="More tags.")
 
 
-class CommandConfig(Strict):
+class ConfigFile(Strict):
+    """What a YAML file may say."""
+
+    @classmethod
+    def arrange(cls, documents: Sequence[Document], folder: Path) -> Document:
+        """Bring what was written into the shape of this model; by default one document is expected."""
+        if len(documents) != 1:
+            raise ConfigError(
+                f"The config holds {len(documents)} YAML documents; this command takes one.",
+                "Keep one document and remove the '---' lines between the others.",
+            )
+        return documents[0]
+
+    @classmethod
+    def override_location(cls, location: Location) -> Location:
+        """Where in the arranged document the override `a.b=…` goes."""
+        return location
+
+    @classmethod
+    def shown_location(cls, location: Location) -> Location:
+        """A location of the arranged document as the user knows it."""
+        return location
+
+
+class CommandConfig(ConfigFile):
     """What the YAML of every command may say beside its own keys."""
 
     output: str | None = Field(None, description="Folder of the result; the option -o wins over it.")
@@ -89,26 +113,6 @@ class CommandConfig(Strict):
         """Whether this file of the result is deleted here once it was published and verified."""
         return False
 
-    @classmethod
-    def arrange(cls, documents: Sequence[Document], folder: Path) -> Document:
-        """Bring what was written into the shape of this model; by default one document is expected."""
-        if len(documents) != 1:
-            raise ConfigError(
-                f"The config holds {len(documents)} YAML documents; this command takes one.",
-                "Keep one document and remove the '---' lines between the others.",
-            )
-        return documents[0]
-
-    @classmethod
-    def override_location(cls, location: Location) -> Location:
-        """Where in the arranged document the override `a.b=…` goes."""
-        return location
-
-    @classmethod
-    def shown_location(cls, location: Location) -> Location:
-        """A location of the arranged document as the user knows it."""
-        return location
-
 
 def check_patterns(patterns: Iterable[str]) -> None:
     """For validators: every key of a table by regular expression is one.
@@ -125,7 +129,7 @@ def check_patterns(patterns: Iterable[str]) -> None:
             ) from None
 
 
-Config = TypeVar("Config", bound=CommandConfig)
+Config = TypeVar("Config", bound=ConfigFile)
 
 
 def load(model: type[Config], source: str, overrides: Sequence[str] = ()) -> Config:
@@ -177,7 +181,7 @@ def validate(model: type[Config], document: Document) -> Config:
         raise _problems(error, document, model) from None
 
 
-def _apply_override(document: Document, override: str, model: type[CommandConfig]) -> None:
+def _apply_override(document: Document, override: str, model: type[ConfigFile]) -> None:
     key, sign, text = override.partition("=")
     if not sign or not key:
         raise ConfigError(
@@ -198,11 +202,12 @@ def _apply_override(document: Document, override: str, model: type[CommandConfig
         int(part) if part.isascii() and part.isdigit() else part for part in key.split(".")
     )
     location = model.override_location(asked)
-    _set(document.data, location, value, override)
+    put_value(document.data, location, value, override)
     document.marks[location] = f"override {override}"
 
 
-def _set(data: Any, location: Location, value: Any, override: str) -> None:
+def put_value(data: Any, location: Location, value: Any, override: str) -> None:
+    """Write a value into nested lists and mappings; `override` is how errors call it."""
     part: Any
     for index, part in enumerate(location):
         last = index == len(location) - 1
@@ -225,12 +230,12 @@ def _set(data: Any, location: Location, value: Any, override: str) -> None:
             data = data[part]
 
 
-def _problems(error: ValidationError, document: Document, model: type[CommandConfig]) -> LlmcourseError:
+def _problems(error: ValidationError, document: Document, model: type[ConfigFile]) -> LlmcourseError:
     errors = [_problem(dict(item), document, model) for item in error.errors(include_url=False)]
     return errors[0] if len(errors) == 1 else Problems(errors)
 
 
-def _problem(item: Mapping[str, Any], document: Document, model: type[CommandConfig]) -> ConfigError:
+def _problem(item: Mapping[str, Any], document: Document, model: type[ConfigFile]) -> ConfigError:
     location = _real_location(item["loc"], document.data)
     dotted = ".".join(map(str, model.shown_location(location))) or "the config"
     where = document.where(location)
@@ -285,7 +290,7 @@ def _keys_at(annotation: Any, location: Sequence[str | int]) -> set[str]:
     if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
         return set()
     if not location:
-        return {name for name, info in annotation.model_fields.items() if not info.exclude}
+        return {info.alias or name for name, info in annotation.model_fields.items() if not info.exclude}
     if location[0] in annotation.model_fields:
         return _keys_at(annotation.model_fields[str(location[0])].annotation, location[1:])
     # The part names a member of a union, not a key.

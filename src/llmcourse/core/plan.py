@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from llmcourse.core.errors import BY_NAME, LlmcourseError, PlanError
 from llmcourse.core.machine import Machine
@@ -133,3 +133,20 @@ class Plan:
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self) | {"exit_code": self.exit_code}
+
+
+class PlanModule(Protocol):
+    """What a command's plan.py offers; LIBRARIES are those that its run.py needs, EXTRA installs them.
+
+    It may also offer `questions(config, facts) -> dict | None`: what only the libraries can tell and the
+    plan must know, None where there is nothing to ask.  `answer` of run.py gets them as the job's settings.
+    And `present() -> dict`: which of the command's own means are on this machine (Facts.present), and
+    `look_up(config) -> dict`: what other services know, as text beside it.  Where the config decides which
+    libraries are needed, `libraries(config)` and `extra(config)` win over the constants.  Where the result is
+    a model, `foreseen(config, facts) -> ModelFacts | None` tells what is known of it before it is made.
+    """
+
+    LIBRARIES: tuple[str, ...]
+    EXTRA: str
+
+    def plan(self, config: Any, facts: Facts, /) -> Plan: ...

@@ -8,17 +8,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from llmcourse import __version__
 from llmcourse.core import answers, checks, extras
-from llmcourse.core.artifact import sha256_of
+from llmcourse.core.artifact import Artifact, sha256_of
 from llmcourse.core.config import CommandConfig, HubTarget
 from llmcourse.core.errors import LlmcourseError, PlanError
 from llmcourse.core.isolated import Job
 from llmcourse.core.machine import this_machine
 from llmcourse.core.model import ModelFacts, ModelRef, expanded, read_local
-from llmcourse.core.plan import Check, DatasetFacts, Facts, FileFacts, Plan
+from llmcourse.core.plan import Check, DatasetFacts, Facts, FileFacts, Plan, PlanModule
 from llmcourse.core.rates import read_rates
 from llmcourse.core.workspace import Workspace
 
@@ -41,22 +41,7 @@ class Request:
     revision: str | None = None
     dry_run: bool = False
     force: bool = False
-
-
-class PlanModule(Protocol):
-    """What a command's plan.py offers; LIBRARIES are those that its run.py needs, EXTRA installs them.
-
-    It may also offer `questions(config, facts) -> dict | None`: what only the libraries can tell and the
-    plan must know, None where there is nothing to ask.  `answer` of run.py gets them as the job's settings.
-    And `present() -> dict`: which of the command's own means are on this machine (Facts.present), and
-    `look_up(config) -> dict`: what other services know, as text beside it.  Where the config decides which
-    libraries are needed, `libraries(config)` and `extra(config)` win over the constants.
-    """
-
-    LIBRARIES: tuple[str, ...]
-    EXTRA: str
-
-    def plan(self, config: Any, facts: Facts, /) -> Plan: ...
+    owns_output: bool = False  # an older result there is the caller's to replace; what is published is not
 
 
 # Sends a job to the command's child process and returns the answer.
@@ -73,6 +58,7 @@ class Planning:
     config: CommandConfig
     planner: PlanModule
     ask: Ask
+    foreseen: Mapping[str, ModelFacts] = field(default_factory=dict)  # models that others make first, by path
     _targets: dict[HubTarget, "Target | LlmcourseError"] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -126,7 +112,7 @@ class Planning:
 
     def _answers(self, facts: Facts) -> Mapping[str, Any] | LlmcourseError:
         questions = getattr(self.planner, "questions", None)
-        if questions is None or not all(map(extras.installed, self.libraries)):
+        if questions is None or self.waits or not all(map(extras.installed, self.libraries)):
             return {}
         asked = questions(self.config, facts)
         if asked is None:
@@ -157,7 +143,14 @@ class Planning:
         shutil.rmtree(scratch)
         return answer
 
+    @property
+    def waits(self) -> bool:
+        """Whether a model is only foreseen: then libraries cannot be asked about it."""
+        return any(ref.path in self.foreseen for ref in self.config.models().values())
+
     def _read(self, ref: ModelRef) -> ModelFacts | LlmcourseError:
+        if ref.path in self.foreseen:
+            return replace(self.foreseen[ref.path], ref=ref)
         try:
             return read_local(ref) if ref.is_local else self.hub.read_hub_model(ref)
         except LlmcourseError as error:
@@ -187,7 +180,8 @@ class Planning:
         fingerprint = self._fingerprint_of(plan)
         models = [model for model in self.facts.models.values() if isinstance(model, ModelFacts)]
         folders = [model.ref.folder.absolute() for model in models if model.ref.is_local]
-        yield checks.output_check(self.output, fingerprint, self.request.force, folders)
+        may_replace = self.request.force or self.request.owns_output
+        yield checks.output_check(self.output, fingerprint, may_replace, folders)
         yield from self._resource_checks(plan, Workspace(self.output, fingerprint))
         if self.push_wish:
             yield from self._push_checks(plan, fingerprint)
@@ -256,6 +250,11 @@ class Planning:
     @property
     def fingerprint(self) -> str:
         return self._fingerprint_of(self.plan)
+
+    @property
+    def finished(self) -> Artifact | None:
+        """What an earlier run made of just this, whole and in its place."""
+        return Workspace(self.output, self.fingerprint).finished(self.plan.pieces)
 
     def _fingerprint_of(self, plan: Plan) -> str:
         """What the result's bytes depend on: config, inputs' revisions, decisions, versions."""

@@ -1,6 +1,7 @@
 """The plan of a merge: everything that can be known from configs and headers, all problems at once."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from llmcourse.core import licences
 from llmcourse.core.errors import ConfigError, LlmcourseError
@@ -50,6 +51,16 @@ def plan(config: Config, facts: Facts) -> Plan:
     summary = _summary(config, facts, outputs, f"{profile} ({why})")
     steps = tuple(f"merge {stage.name or 'the result'}" for stage in config.merge)
     return Plan("merge", summary, steps, tuple(checks), _estimate(facts, outputs, effective), settings)
+
+
+def foreseen(config: Config, facts: Facts) -> ModelFacts | None:
+    """What is known of the merge before it is made; None where it cannot be made."""
+    outputs: list[tuple[Recipe | Moe, ModelFacts]] = []
+    checks = list(_stage_checks(config, facts, config.options, outputs))
+    if not outputs or any(check.status == "fail" for check in checks):
+        return None
+    licence = config.card.license or licences.combine(parent_licences(config, facts)).name
+    return replace(outputs[-1][1], card={"license": licence} if licence else {})
 
 
 def _profile(config: Config, machine: Machine) -> tuple[str, str]:

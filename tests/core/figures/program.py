@@ -3,25 +3,19 @@
 import json
 import sys
 
-from llmcourse.core.command import _execute
+from llmcourse.core.command import execute
 from llmcourse.core.console import Console
 from llmcourse.core.errors import LlmcourseError
-from llmcourse.core.isolated import Worker
 from llmcourse.core.planning import Request
-
-_PACKAGE = "tests.core.figures"
 
 
 def main(request: Request) -> int:
-    console = Console(is_json=True, progress="plain")
-    worker = Worker(f"{_PACKAGE}.run", sys.stderr.buffer, True, None)
+    console = Console(is_json=True, is_verbose=True, progress="plain")
     try:
-        return _execute("figures", _PACKAGE, request, console, worker)
+        return execute("figures", request, console, root="tests.core")
     except LlmcourseError as error:
         console.error(error)
         return error.exit_code
-    finally:
-        worker.stop()
 
 
 if __name__ == "__main__":
