@@ -16,6 +16,7 @@ import typer
 from llmcourse import __version__, options
 from llmcourse.endings import Ended, end_with
 from llmcourse.family_tree.arguments import add_family_tree
+from llmcourse.run.arguments import add_run
 from llmcourse.subcommands import Root, add_subcommands
 
 # name -> (what it does, examples for --help)
@@ -148,6 +149,7 @@ def _add_command(name: str, summary: str, examples: tuple[str, ...]) -> None:
 for _name, (_summary, _examples) in COMMANDS.items():
     _add_command(_name, _summary, _examples)
 add_family_tree(app)
+add_run(app)
 add_subcommands(app)
 
 

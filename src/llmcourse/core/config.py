@@ -143,7 +143,7 @@ def load(model: type[Config], source: str, overrides: Sequence[str] = ()) -> Con
     folder = Path.cwd() if source == "-" else Path(source).absolute().parent
     document = model.arrange(documents, folder)
     for override in overrides:
-        _apply_override(document, override, model)
+        apply_override(document, override, model)
     if "model" in model.model_fields and document.data.get("model") == "-":
         document.data["model"] = _piped_reference(source)
     return validate(model, document)
@@ -181,7 +181,8 @@ def validate(model: type[Config], document: Document) -> Config:
         raise _problems(error, document, model) from None
 
 
-def _apply_override(document: Document, override: str, model: type[ConfigFile]) -> None:
+def apply_override(document: Document, override: str, model: type[ConfigFile]) -> None:
+    """Write `key=value` into the document; raises ConfigError where it is none."""
     key, sign, text = override.partition("=")
     if not sign or not key:
         raise ConfigError(

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 ProgressStyle = Literal["auto", "plain", "json", "none"]
 _PLAIN_INTERVAL_S = 30
 _LOG_LINES_SHOWN = 20
+_WIDE = 200  # columns
 _MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red")}
 
 
@@ -159,7 +160,10 @@ class Console:
     def drawing(self, drawing: "RenderableType") -> None:
         """Print what rich draws on stdout; a line that is too long for the terminal is one line still."""
         self.close()
-        _rich(sys.stdout).print(drawing, soft_wrap=True)
+        out = _rich(sys.stdout)
+        if not out.is_terminal:
+            out.width = _WIDE  # who reads a file or a pipe has no margin
+        out.print(drawing, soft_wrap=True)
 
     def document(self, content: bytes) -> None:
         """Print a whole file on stdout, byte by byte: a picture stays one, whatever the stream's encoding."""

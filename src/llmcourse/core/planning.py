@@ -71,7 +71,8 @@ class Planning:
         return tuple(chosen(self.config)) if chosen else self.planner.LIBRARIES
 
     @property
-    def _extra(self) -> str:
+    def extra(self) -> str:
+        """The extra that installs them."""
         chosen = getattr(self.planner, "extra", None)
         return str(chosen(self.config)) if chosen else self.planner.EXTRA
 
@@ -176,7 +177,7 @@ class Planning:
         return plan.with_checks(self._shared_checks(plan))
 
     def _shared_checks(self, plan: Plan) -> Iterator[Check]:
-        yield from checks.library_checks(self.libraries, self._extra)
+        yield from checks.library_checks(self.libraries, self.extra)
         fingerprint = self._fingerprint_of(plan)
         models = [model for model in self.facts.models.values() if isinstance(model, ModelFacts)]
         folders = [model.ref.folder.absolute() for model in models if model.ref.is_local]

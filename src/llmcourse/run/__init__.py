@@ -1,0 +1,1 @@
+"""`llmcourse run`: several commands on each other's results, from one file."""

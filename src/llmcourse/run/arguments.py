@@ -1,0 +1,61 @@
+"""What a user types after `llmcourse run`."""
+
+from typing import Annotated
+
+import typer
+
+from llmcourse import options as common
+from llmcourse.endings import end_with
+
+NAME = "run"
+SUMMARY = (
+    "Run a pipeline: merge, quantize, evaluate, trace and publish from one file, each step when it is ready."
+)
+EXAMPLES = (
+    "llmcourse run pipeline.yaml",
+    "llmcourse run pipeline.yaml --dry-run",
+    "llmcourse run pipeline.yaml steps.gguf.with.types='[Q4_K_M]' -o nightly",
+)
+
+
+def add_run(app: typer.Typer) -> None:
+    epilog = "Examples:\n\n" + "\n\n".join(f"  {example}" for example in EXAMPLES)
+    app.command(NAME, help=SUMMARY, epilog=epilog)(_run)
+
+
+def _run(
+    pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="YAML file, or - for stdin.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[key=value ...]", help="Override values, as steps.merge.with.dtype=float16."),
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option("-o", "--output", metavar="DIR", help="Folder for all results.")
+    ] = None,
+    no_push: Annotated[
+        bool, typer.Option("--no-push", help="Do not publish, whatever the pipeline and its configs say.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("-n", "--dry-run", help="Print the plan of all steps and exit as the run would.")
+    ] = False,
+    as_json: common.AsJson = False,
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", help="Print only the references of the last results.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show the libraries' own logs.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace what others made, here and in the repositories.")
+    ] = False,
+    progress: common.Progress = "auto",
+    no_color: common.NoColor = False,
+) -> None:
+    console = common.console_of(as_json, quiet, verbose, progress, no_color)
+
+    def action() -> int:
+        from llmcourse.run.command import Request, execute
+
+        common.check_progress(progress)
+        request = Request(pipeline, tuple(overrides or ()), output, no_push, dry_run, force)
+        return execute(request, console)
+
+    end_with(console, action)

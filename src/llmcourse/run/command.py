@@ -1,0 +1,173 @@
+"""The steps of `llmcourse run`: read, unfold, plan all, do what is ready, tell what came of it."""
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from llmcourse.core.artifact import Artifact
+from llmcourse.core.config import apply_override, validate
+from llmcourse.core.console import Console
+from llmcourse.core.documents import Document, read_documents
+from llmcourse.core.errors import HandedOver, LlmcourseError, Problems
+from llmcourse.run import show
+from llmcourse.run.config import Config
+from llmcourse.run.making import Settings, artifact_of, draw_family, published
+from llmcourse.run.outlook import Whole, look, source_of
+from llmcourse.run.steps import FAMILY_TREE, PUSH, Work, works
+
+REPORT = "report.html"
+State = Literal["made", "published", "unchanged", "failed", "not started", "handed over"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for."""
+
+    pipeline: str
+    overrides: tuple[str, ...] = ()
+    output: str | None = None
+    no_push: bool = False
+    dry_run: bool = False
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came of one work; `files` are those of a family tree, which makes no artifact."""
+
+    work: Work
+    state: State
+    seconds: float = 0.0
+    artifact: Artifact | None = None
+    files: tuple[Path, ...] = ()
+    error: LlmcourseError | None = None
+
+    @property
+    def reference(self) -> str:
+        if self.artifact:
+            return self.artifact.reference
+        return str(self.work.output) if self.files else ""
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "name": self.work.name,
+            "command": self.work.command,
+            "state": self.state,
+            "seconds": round(self.seconds, 3),
+            "combination": dict(self.work.combination),
+            "reference": self.reference,
+            "artifact": self.artifact.as_json() if self.artifact else None,
+            "files": [str(path) for path in self.files],
+            "error": self.error.as_json() if self.error else None,
+        }
+
+
+def execute(request: Request, console: Console) -> int:
+    """Do it all; the exit code is that of the first step that failed.
+
+    Raises:
+        ConfigError, Problems: the pipeline or the config of a step is wrong.
+        LlmcourseError: some step cannot work; nothing was made.
+    """
+    pipeline, document = _read(request)
+    output = _output(request, pipeline)
+    folder = Path.cwd() if request.pipeline == "-" else Path(request.pipeline).absolute().parent
+    found = works(pipeline, folder, output, document.where)
+    settings = Settings(console, folder, request.no_push, request.force, document.where)
+    whole = look(found, settings)
+    if request.dry_run:
+        with suppress(BrokenPipeError):
+            show.plan(whole, console)
+        return whole.exit_code
+    if whole.failures:
+        raise _refusal(whole)
+    done = _Doing(settings, whole).all()
+    _report(done, output)
+    with suppress(BrokenPipeError):
+        show.result(done, output / REPORT, console)
+    return next((each.error.exit_code for each in done if each.error), 0)
+
+
+def _read(request: Request) -> tuple[Config, Document]:
+    document = Config.arrange(read_documents(request.pipeline), Path.cwd())
+    for override in request.overrides:
+        apply_override(document, override, Config)
+    return validate(Config, document), document
+
+
+def _output(request: Request, pipeline: Config) -> Path:
+    named = request.output or pipeline.output
+    stem = "pipeline" if request.pipeline == "-" else Path(request.pipeline).stem
+    return Path(named or stem).expanduser().absolute()
+
+
+def _refusal(whole: Whole) -> LlmcourseError:
+    """All that is wrong with any step, each with the step's name."""
+    first = whole.exit_code
+    ordered = sorted(whole.failures, key=lambda failed: failed[1].exit_code != first)
+    errors = []
+    for name, check in ordered:
+        error = check.error()
+        error.where = f"{name}: {error.where}" if name else error.where
+        errors.append(error)
+    return errors[0] if len(errors) == 1 else Problems(errors)
+
+
+class _Doing:
+    """One work after the other: two models at once would need the memory of both, and end no sooner."""
+
+    def __init__(self, settings: Settings, whole: Whole) -> None:
+        self.settings = settings
+        self.outlooks = whole.outlooks
+        self.done: dict[str, Done] = {}
+
+    def all(self) -> list[Done]:
+        for number, outlook in enumerate(self.outlooks, 1):
+            work = outlook.work
+            self.settings.console.note(f"[{number}/{len(self.outlooks)}] {work.name}")
+            begin = time.monotonic()
+            if outlook.state == "unchanged":
+                done = Done(work, "unchanged", artifact=outlook.artifact)
+            elif failed := [name for name in work.needs if self._is_missing(name)]:
+                self.settings.console.note(f"not started, since there is no result of {', '.join(failed)}")
+                done = Done(work, "not started")
+            else:
+                done = self._do(work)
+            self.done[work.name] = replace(done, seconds=time.monotonic() - begin)
+        return list(self.done.values())
+
+    def _is_missing(self, name: str) -> bool:
+        return self.done[name].state in ("failed", "not started", "handed over")
+
+    def _do(self, work: Work) -> Done:
+        console = self.settings.console_of_step()
+        try:
+            return self._result(work)
+        except HandedOver as end:
+            console.note(f"{end.what} {end.fix}")
+            return Done(work, "handed over")
+        except LlmcourseError as error:
+            error.where = error.where or work.name
+            console.error(error)
+            return Done(work, "failed", error=error)
+
+    def _result(self, work: Work) -> Done:
+        if work.command == FAMILY_TREE:
+            return Done(work, "made", files=tuple(draw_family(work, self.settings)))
+        if work.command == PUSH:
+            others = [each.work for each in self.outlooks]
+            source = published(work, source_of(work, others, self.settings), self.settings)
+            return Done(work, "published", artifact=artifact_of(source, self.settings))
+        artifact = artifact_of(work, self.settings)
+        return Done(work, "unchanged" if artifact.cached else "made", artifact=artifact)
+
+
+def _report(done: Sequence[Done], output: Path) -> None:
+    from llmcourse.core.workspace import write_text
+    from llmcourse.run.report import page
+
+    output.mkdir(parents=True, exist_ok=True)
+    write_text(output / REPORT, page(done, output))

@@ -1,0 +1,194 @@
+"""One work of a pipeline as the command it is: its config, its plan, its run."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any, cast
+
+from llmcourse.core.artifact import Artifact, sha256_of
+from llmcourse.core.command import Command, opened
+from llmcourse.core.config import CommandConfig, put_value, validate
+from llmcourse.core.console import Console
+from llmcourse.core.documents import Document, read_documents
+from llmcourse.core.errors import ConfigError
+from llmcourse.core.model import ModelFacts
+from llmcourse.core.planning import Request
+from llmcourse.core.workspace import read_artifact
+from llmcourse.run.config import Publication
+from llmcourse.run.steps import Work
+
+_SMALL = 1_000_000  # bytes; larger files of a result are known by their size
+
+
+@dataclass
+class StepConsole(Console):
+    """Says what a command says, but for its result, which is one of several."""
+
+    lines: list[str] = field(default_factory=list)
+
+    def line(self, text: str) -> None:
+        self.lines.append(text)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How all works of a pipeline are run; `where` is the place of a value in the pipeline's file."""
+
+    console: Console
+    folder: Path
+    no_push: bool
+    force: bool
+    where: Callable[..., str | None]
+
+    def console_of_step(self) -> StepConsole:
+        mine = self.console
+        return StepConsole(False, mine.is_quiet, mine.is_verbose, mine.progress)
+
+
+def config_of(work: Work, settings: Settings) -> CommandConfig:
+    """The config of a work: its file if it has one, and over it what the pipeline says.
+
+    Raises:
+        ConfigError, Problems: as the command itself would, with the place in either file.
+    """
+    package = f"llmcourse.{work.command.replace('-', '_')}"
+    model = cast(type[CommandConfig], import_module(f"{package}.config").Config)
+    if work.config:
+        document = model.arrange(read_documents(str(work.config)), work.config.absolute().parent)
+        for key, value in work.settings.items():
+            location = model.override_location((key,))
+            put_value(document.data, location, value, f"with.{key}")
+            marks = _marks(work, settings, dict(work.settings), (key,))
+            document.marks |= {(*location, *rest[1:]): mark for rest, mark in marks.items()}
+    else:
+        marks = _marks(work, settings, dict(work.settings), ())
+        document = model.arrange([Document(dict(work.settings), marks)], settings.folder)
+    return validate(model, document)
+
+
+def publication_of(work: Work, settings: Settings) -> Publication:
+    """What a step with the command `push` says."""
+    marks = _marks(work, settings, dict(work.settings), ())
+    return validate(Publication, Document(dict(work.settings), marks))
+
+
+def _marks(
+    work: Work, settings: Settings, data: Mapping[str, Any], start: tuple[str, ...]
+) -> dict[tuple[str | int, ...], str]:
+    """Where each key of the settings stands in the pipeline's file."""
+    places: dict[tuple[str | int, ...], str] = {}
+
+    def visit(value: Any, location: tuple[str | int, ...]) -> None:
+        mark = settings.where((*work.place, *location))
+        if mark:
+            places[location] = mark
+        if isinstance(value, dict):
+            for key, item in value.items():
+                visit(item, (*location, key))
+        elif isinstance(value, list):
+            for index, item in enumerate(value):
+                visit(item, (*location, index))
+
+    visit(data if not start else data[start[0]], start)
+    return places
+
+
+def request_of(work: Work, settings: Settings, dry_run: bool) -> Request:
+    return Request(
+        str(work.config or work.name),
+        output=str(work.output),
+        push=None if settings.no_push else work.push,
+        no_push=settings.no_push,
+        private=work.private and not settings.no_push,
+        revision=work.revision,
+        dry_run=dry_run,
+        force=settings.force,
+        owns_output=is_untouched(work.output),
+    )
+
+
+@contextmanager
+def command_of(
+    work: Work, settings: Settings, foreseen: Mapping[str, ModelFacts] | None = None, dry_run: bool = False
+) -> Iterator[Command]:
+    """The command of a work, opened; see `core.command.opened`."""
+    config = config_of(work, settings)
+    request = request_of(work, settings, dry_run)
+    with opened(work.command, request, settings.console_of_step(), config, foreseen) as command:
+        yield command
+
+
+def is_untouched(folder: Path) -> bool:
+    """Whether a folder is just as llmcourse left it: then a pipeline may replace what it made itself."""
+    artifact = read_artifact(folder)
+    if artifact is None:
+        return False
+    for file in artifact.files:
+        path = folder / file.path
+        if not file.is_local:
+            continue
+        if not path.is_file() or path.stat().st_size != file.size:
+            return False
+        if file.size < _SMALL and sha256_of(path) != file.sha256:
+            return False
+    return True
+
+
+def draw_family(work: Work, settings: Settings) -> list[Path]:
+    """Draw the family tree of a work into its folder; returns the files.
+
+    Raises:
+        LlmcourseError: as `llmcourse family-tree` does.
+    """
+    from llmcourse.family_tree.command import execute
+
+    execute(family_request(work, settings), settings.console_of_step())
+    return sorted(path for path in work.output.iterdir() if path.is_file())
+
+
+def family_request(work: Work, settings: Settings) -> Any:
+    """The request of `llmcourse family-tree` that a work amounts to.
+
+    Raises:
+        ConfigError: it names no model, or a place of its own.
+    """
+    from llmcourse.family_tree.request import Request as FamilyRequest
+
+    given = dict(work.settings)
+    place = settings.where(work.place)
+    if "output" in given or work.push:
+        raise ConfigError(
+            f"{work.name} says where its pictures go, which the pipeline does.",
+            "Leave output out; hub: true puts the tree into the model's card.",
+            place,
+        )
+    words = given.pop("model", None)
+    words = words if isinstance(words, list) else [words] if words else []
+    if work.config:
+        words = [str(work.config), *(f"model={word}" for word in words)]
+    if not words:
+        raise ConfigError(f"{work.name} names no model.", "Add model: ${step} under with.", place)
+    options = {"formats": ["svg", "html"], **given, "output": f"{work.output}/"}
+    return FamilyRequest(tuple(map(str, words)), options, no_push=settings.no_push)
+
+
+def published(work: Work, source: Work, settings: Settings) -> Work:
+    """The work whose result a step `push` publishes, with where it goes."""
+    wish = publication_of(work, settings)
+    return replace(source, push=wish.repo, private=wish.private, revision=wish.revision)
+
+
+def artifact_of(work: Work, settings: Settings) -> Artifact:
+    """Make a work, or find it made; publish it where that is wished.
+
+    Raises:
+        HandedOver: others go on with it.
+        LlmcourseError: as its command does.
+    """
+    with command_of(work, settings) as command:
+        try:
+            return command.artifact()
+        finally:
+            command.console.close()

@@ -1,0 +1,212 @@
+"""Pipelines as users run them: planned as a whole, made, resumed, left alone where nothing changed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmcourse.testing.hub import Fault, LoopbackHub
+from llmcourse.testing.models import CODE_ID, PROSE_ID
+from llmcourse.testing.plugin import Cli, as_user
+
+LINEAR = f"""\
+models:
+  - {{model: {CODE_ID}, parameters: {{weight: 0.5}}}}
+  - {{model: {PROSE_ID}, parameters: {{weight: 0.5}}}}
+merge_method: linear
+dtype: bfloat16
+"""
+PIPELINE = """\
+output: out
+steps:
+  merge: {config: linear.yaml, push: alice/merged}
+  family-tree: {with: {model: "${merge}", formats: [mermaid, html]}}
+  publish: {command: push, with: {artifact: "${merge}", repo: alice/other}}
+"""
+
+
+@pytest.fixture
+def hub(demo_hub: LoopbackHub) -> LoopbackHub:
+    return demo_hub
+
+
+@pytest.fixture
+def cli(llmcourse: Cli, hub: LoopbackHub) -> Cli:
+    (llmcourse.folder / "linear.yaml").write_text(LINEAR)
+    (llmcourse.folder / "p.yaml").write_text(PIPELINE)
+    return as_user(llmcourse, hub)
+
+
+def repositories(hub: LoopbackHub) -> set[str]:
+    names = ("alice/merged", "alice/other")
+    return {
+        name for name in names if any(f"/api/models/{name}/commit/" in record.path for record in hub.requests)
+    }
+
+
+def states(document: dict[str, Any]) -> dict[str, str]:
+    return {step["name"]: step["state"] for step in document["steps"]}
+
+
+def test_a_pipeline_is_made_and_then_left_alone(cli: Cli, hub: LoopbackHub) -> None:
+    planned = cli("run", "p.yaml", "-n")
+    assert planned.exit_code == 0, planned.stderr
+    assert "family-tree  family-tree  waits" in planned.stdout
+    assert "✓ merge: push: alice/merged@main (new, public)" in planned.stdout
+    assert "✓ publish: push: alice/other@main (new, public)" in planned.stdout
+    assert not (cli.folder / "out").exists() and not repositories(hub)
+
+    made = cli("run", "p.yaml", "--json")
+    assert made.exit_code == 0, made.stderr
+    assert states(made.json) == {"merge": "made", "family-tree": "made", "publish": "published"}
+    merged = {path.name for path in (cli.folder / "out" / "merge").iterdir()}
+    assert {"model.safetensors", "README.md", "llmcourse.json"} <= merged
+    assert {path.name for path in (cli.folder / "out").iterdir()} == {"merge", "family-tree", "report.html"}
+    assert repositories(hub) == {"alice/merged", "alice/other"}
+    page = (cli.folder / "out" / "report.html").read_text()
+    assert "alice/merged" in page and "<script" not in page and str(cli.folder) not in page
+
+    before = (cli.folder / "out" / "merge" / "model.safetensors").stat().st_mtime_ns
+    again = cli("run", "p.yaml")
+    assert again.exit_code == 0, again.stderr
+    assert again.stdout.count("unchanged") == 1 and "load libraries" not in again.stderr
+    assert (cli.folder / "out" / "merge" / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_everything_that_is_wrong_is_told_at_once_and_nothing_is_made(cli: Cli) -> None:
+    (cli.folder / "p.yaml").write_text(
+        "steps:\n"
+        "  merge: {config: linear.yaml, with: {merge_method: liner}}\n"
+        "  gguf: {command: quantize-gguf, with: {model: org/none, types: [Q4_K_M]}}\n"
+        "  scores: {command: autoeval, with: {model: '${merge}', siute: tiny}}\n"
+    )
+    result = cli("run", "p.yaml")
+    assert result.exit_code == 4 and result.stdout == ""
+    assert "merge: merge_method: 'liner' is no merge method of mergekit." in result.stderr
+    assert "There is no org/none on the Hub that you can see." in result.stderr
+    assert "'siute' is not a known key." in result.stderr and "p.yaml:4:" in result.stderr
+    assert "Did you mean 'suite'?" in result.stderr and "Traceback" not in result.stderr
+    assert not (cli.folder / "p").exists()
+
+
+@pytest.mark.slow
+def test_a_changed_step_is_made_anew_and_what_a_person_changed_is_kept(cli: Cli) -> None:
+    assert cli("run", "p.yaml", "--no-push").exit_code == 0
+    changed = cli("run", "p.yaml", "steps.merge.with.dtype=float16", "--no-push", "--json")
+    assert changed.exit_code == 0, changed.stderr
+    assert states(changed.json)["merge"] == "made"
+    weights = cli.folder / "out" / "merge" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-8] + bytes(16))
+    refused = cli("run", "p.yaml", "--no-push")
+    assert refused.exit_code == 4 and "merge: " in refused.stderr and "--force" in refused.stderr
+    assert cli("run", "p.yaml", "--no-push", "--force").exit_code == 0
+
+
+@pytest.mark.slow
+def test_what_needs_a_failed_step_is_not_started_and_the_rest_is(cli: Cli, hub: LoopbackHub) -> None:
+    (cli.folder / "p.yaml").write_text(PIPELINE + "  b: {command: merge, config: linear.yaml}\n")
+    hub.faults.append(Fault("POST", r"/api/models/alice/merged/commit/", status=403, times=99))
+    result = cli("run", "p.yaml", "--json")
+    assert result.exit_code == 6
+    assert states(result.json) == {
+        "merge": "failed", "family-tree": "not started", "publish": "not started", "b": "made",
+    }  # fmt: skip
+    hub.clear_faults()
+    again = cli("run", "p.yaml", "--json")
+    assert again.exit_code == 0 and states(again.json)["merge"] == "unchanged"
+
+
+def test_a_pipeline_that_needs_more_disk_than_there_is_in_all_is_refused(cli: Cli, tmp_path: Path) -> None:
+    place = tmp_path / "small"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=10m", "tmpfs", place], check=False)
+    if mounted.returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        (cli.folder / "p.yaml").write_text(
+            "steps:\n  a: {command: merge, config: linear.yaml}\n  b: {command: merge, config: linear.yaml}\n"
+        )
+        result = cli("run", "p.yaml", "-o", place / "out")
+        assert result.exit_code == 4 and "All steps together need 13." in result.stderr
+        assert list(place.iterdir()) == []
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+@pytest.mark.parametrize("how", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL])
+def test_a_pipeline_that_was_ended_goes_on(cli: Cli, how: signal.Signals) -> None:
+    (cli.folder / "p.yaml").write_text(
+        "output: out\nsteps:\n  a: {command: merge, config: linear.yaml}\n"
+        "  b: {command: merge, config: linear.yaml, with: {dtype: float16}}\n"
+    )
+    process = cli.start("run", "p.yaml")
+    until = time.monotonic() + 60
+    while not (cli.folder / "out" / ".b.llmcourse").exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    process.send_signal(how)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == (130 if how == signal.SIGTERM else -9), told
+    again = cli("run", "p.yaml", "--json")
+    assert again.exit_code == 0, again.stderr
+    assert states(again.json) == {"a": "unchanged", "b": "made"}
+    assert {path.name for path in (cli.folder / "out").iterdir()} == {"a", "b", "report.html"}
+
+
+@pytest.mark.slow
+def test_a_pipeline_makes_what_a_pipe_of_the_commands_makes(cli: Cli) -> None:
+    (cli.folder / "g.yaml").write_text("types: [Q4_K_M, Q8_0]\nmodel: '-'\n")
+    (cli.folder / "p.yaml").write_text(
+        "output: out\n"
+        "steps:\n"
+        "  merge: {config: linear.yaml}\n"
+        "  gguf: {command: quantize-gguf, with: {model: '${merge}', types: [Q4_K_M, Q8_0]}}\n"
+        "  family-tree: {with: {model: '${gguf}', formats: [mermaid]}}\n"
+    )
+    assert cli("run", "p.yaml").exit_code == 0
+    ours = f"{sys.executable} -m llmcourse"
+    pipe = (
+        f"{ours} merge linear.yaml -q -o merge | {ours} quantize-gguf g.yaml -q -o gguf | "
+        f"{ours} family-tree - --format mermaid"
+    )
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", pipe], cwd=cli.folder, env={**os.environ, **cli.env},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0 and "flowchart" in done.stdout, done.stderr
+
+    def hashes(name: str) -> Iterator[dict[str, str]]:
+        for place in (cli.folder / "out" / name, cli.folder / name):
+            files = json.loads((place / "llmcourse.json").read_text())["files"]
+            yield {file["path"].partition(".")[2]: file["sha256"] for file in files
+                   if file["path"].endswith((".gguf", ".safetensors"))}  # fmt: skip
+
+    first, second = hashes("merge")
+    assert first == second
+    first, second = hashes("gguf")
+    assert len(first) == 2
+
+
+@pytest.mark.slow
+def test_a_matrix_is_compared_in_one_report(cli: Cli) -> None:
+    (cli.folder / "p.yaml").write_text(
+        "output: out\n"
+        "matrix: {dtype: [bfloat16, float16]}\n"
+        "steps:\n"
+        "  merge: {config: linear.yaml, with: {dtype: '${matrix.dtype}'}}\n"
+        "  gguf: {command: quantize-gguf, with: {model: '${merge}', types: [Q8_0, Q4_K_M],\n"
+        "         quality: {text: held-out.txt, chunks: 2}}}\n"
+        "  scores: {command: autoeval, with: {model: ['${merge.*}'], tasks: [tiny_word]}}\n"
+    )
+    (cli.folder / "held-out.txt").write_text(" ".join(f"word {number}" for number in range(3000)))
+    result = cli("run", "p.yaml", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert set(states(result.json).values()) == {"made"} and len(result.json["steps"]) == 5
+    page = (cli.folder / "out" / "report.html").read_text()
+    assert "Size and quality" in page and page.count("data:image/") >= 4 and "Evaluations" in page
