@@ -15,8 +15,9 @@ import typer
 
 from llmcourse import __version__, options
 from llmcourse.endings import Ended, end_with
-from llmcourse.family_tree.arguments import add_family_tree
-from llmcourse.run.arguments import add_run
+from llmcourse.family_tree import arguments as family_tree
+from llmcourse.first_steps import add_first_steps
+from llmcourse.run import arguments as pipelines
 from llmcourse.subcommands import Root, add_subcommands
 
 # name -> (what it does, examples for --help)
@@ -148,9 +149,11 @@ def _add_command(name: str, summary: str, examples: tuple[str, ...]) -> None:
 
 for _name, (_summary, _examples) in COMMANDS.items():
     _add_command(_name, _summary, _examples)
-add_family_tree(app)
-add_run(app)
+family_tree.add_family_tree(app)
+pipelines.add_run(app)
 add_subcommands(app)
+# All that read a config.
+add_first_steps(app, (*COMMANDS, family_tree.NAME, pipelines.NAME))
 
 
 def _interrupt(*_: object) -> NoReturn:

@@ -12,6 +12,7 @@ HandedOver (0) ends a run that others go on with; it is no error and has its two
 Every error is two sentences: what is wrong, and what to do.  Only `cli.main` turns them into an exit.
 """
 
+import difflib
 import errno
 from collections.abc import Sequence
 from pathlib import Path
@@ -83,6 +84,13 @@ class Problems(LlmcourseError):
 
     def as_json(self) -> dict[str, Any]:
         return super().as_json() | {"problems": [error.as_json() for error in self.errors]}
+
+
+def unknown_name(kind: str, name: str, known: Sequence[str]) -> ConfigError:
+    """There is no `kind` of this name; the one that was probably meant, or all that there are."""
+    near = difflib.get_close_matches(name, known, 1)
+    fix = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."
+    return ConfigError(f"There is no {kind} {name!r}.", fix)
 
 
 def file_error(error: OSError) -> LlmcourseError:

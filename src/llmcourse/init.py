@@ -1,0 +1,51 @@
+"""Writes one of the configs that come with the program to where the user stands."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from llmcourse.core.errors import PlanError, unknown_name
+
+# The one that most people want first.
+_USUAL = {"merge": "slerp", "autoeval": "nous", "family-tree": "ancestors"}
+
+
+def configs_folder() -> Path:
+    """Inside the package when it was installed from a wheel, else at the root of the repository."""
+    package = Path(__file__).parent
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent.parent / "configs"
+
+
+def summaries(commands: Sequence[str]) -> dict[str, str]:
+    """`command name` of each config, with the first line of its comment."""
+    paths = [path for command in commands for path in sorted((configs_folder() / command).glob("*.yaml"))]
+    return {f"{path.parent.name} {path.stem}": _first_comment(path) for path in paths}
+
+
+def write(command: str, name: str | None, output: str | None) -> str:
+    """Write it, and return where; with `-` nothing is written, and the text itself is returned.
+
+    Raises:
+        ConfigError: there is no config of that name.
+        PlanError: something of that name is there already.
+    """
+    name = name or _USUAL.get(command, "usual")
+    source = configs_folder() / command / f"{name}.yaml"
+    names = sorted(path.stem for path in source.parent.glob("*.yaml"))
+    if name not in names:
+        raise unknown_name(f"config of {command}", name, names)
+    target = Path(f"{name}.yaml" if output in (None, "-") else output)
+    # Its header shows how to run it from the repository; what is shown here is where it lies now.
+    text = source.read_text(encoding="utf-8").replace(f"configs/{command}/{name}.yaml", str(target))
+    if output == "-":
+        return text
+    try:
+        with target.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise PlanError(f"{target} is there already.", "Give another name with -o.", str(target)) from None
+    return str(target)
+
+
+def _first_comment(path: Path) -> str:
+    return path.read_text(encoding="utf-8").splitlines()[0].removeprefix("#").strip()
