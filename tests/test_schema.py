@@ -7,13 +7,12 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from llmcourse.cli import COMMANDS
-from llmcourse.family_tree import arguments as family_tree
+from llmcourse.cli import READERS
 from llmcourse.schema import schema_of
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
-VALIDATORS = {name: Draft202012Validator(schema_of(name)) for name in (*COMMANDS, family_tree.NAME)}
+VALIDATORS = {name: Draft202012Validator(schema_of(name)) for name in READERS}
 
 
 @pytest.mark.parametrize("command", VALIDATORS)

@@ -9,12 +9,13 @@ import signal
 import sys
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
-from llmcourse import __version__, options
-from llmcourse.endings import Ended, end_with
+from llmcourse import __version__, completion, options
+from llmcourse.doctor.arguments import add_doctor
+from llmcourse.endings import end_with
 from llmcourse.family_tree import arguments as family_tree
 from llmcourse.first_steps import add_first_steps
 from llmcourse.run import arguments as pipelines
@@ -71,31 +72,45 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
+    epilog="Examples:\n\n  llmcourse init merge slerp\n\n  llmcourse merge slerp.yaml\n\n  llmcourse doctor",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
 def _print_version(wanted: bool) -> None:
+    """Ours first, so that scripts can read the first line; then those of the libraries that are installed."""
     if wanted:
-        typer.echo(f"llmcourse {__version__}")
+        from llmcourse.core.extras import versions
+
+        lines = [f"llmcourse {__version__}", *(f"{name} {number}" for name, number in versions().items())]
+        typer.echo("\n".join(lines))
         raise typer.Exit
 
 
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print all versions.")
     ] = False,
 ) -> None:
     pass
 
 
 def _add_command(name: str, summary: str, examples: tuple[str, ...]) -> None:
+    configs = completion.evaluations if name == "autoeval" else completion.configs
+
     def command(
-        config: Annotated[str, typer.Argument(metavar="CONFIG", help="YAML file, or - for stdin.")],
+        config: Annotated[
+            str,
+            typer.Argument(metavar="CONFIG", help="YAML file, or - for stdin.", autocompletion=configs),
+        ],
         overrides: Annotated[
             list[str] | None,
-            typer.Argument(metavar="[key=value ...]", help="Override values of the config, as a.b=1."),
+            typer.Argument(
+                metavar="[key=value ...]",
+                help="Override values of the config, as a.b=1.",
+                autocompletion=completion.overrides,
+            ),
         ] = None,
         output: Annotated[
             str | None, typer.Option("-o", "--output", metavar="DIR", help="Folder for the result.")
@@ -152,8 +167,9 @@ for _name, (_summary, _examples) in COMMANDS.items():
 family_tree.add_family_tree(app)
 pipelines.add_run(app)
 add_subcommands(app)
-# All that read a config.
-add_first_steps(app, (*COMMANDS, family_tree.NAME, pipelines.NAME))
+READERS = (*COMMANDS, family_tree.NAME, pipelines.NAME)  # of a config
+add_first_steps(app, READERS)
+add_doctor(app, READERS)
 
 
 def _interrupt(*_: object) -> NoReturn:
@@ -166,25 +182,32 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     _open_closed_streams()
     try:
-        app()
+        code = app(standalone_mode=False)
     except KeyboardInterrupt:
         sys.exit(130)
-    except Ended:
-        raise
-    except SystemExit as end:
-        if end.code == 2 and "--json" in sys.argv:
-            _print_usage_document()
-        raise
+    except Exception as error:
+        if type(error).__name__ == "Abort":  # Typer's, of a Ctrl-C while it reads the command line
+            sys.exit(130)
+        if not hasattr(error, "format_message"):
+            raise
+        _refuse_command_line(error)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
-def _print_usage_document() -> None:
-    """Typer has printed its usage error on stderr; with --json stdout holds a document on failure too."""
-    import json
-
+def _refuse_command_line(error: Any) -> NoReturn:
+    """Typer's error of what was typed, as two sentences like all others."""
+    from llmcourse.core.console import Console
     from llmcourse.core.errors import ConfigError
 
-    error = ConfigError("The command line is wrong.", "Run `llmcourse --help`.")
-    sys.stdout.write(json.dumps({"error": error.as_json()}, indent=2) + "\n")
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        sys.exit(error.exit_code)
+    path = error.ctx.command_path if error.ctx else "llmcourse"
+    near = list(getattr(error, "possibilities", None) or [])
+    fix = f"Did you mean {' or '.join(near)}?" if near else f"Run `{path} --help`."
+    what = f"No such option: {error.option_name}" if near else error.format_message().rstrip(".")
+    Console("--json" in sys.argv).error(ConfigError(f"{what}.", fix))
+    sys.exit(ConfigError.exit_code)
 
 
 def _open_closed_streams() -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from llmcourse import completion
 from llmcourse.endings import end_with
 from llmcourse.options import AsJson
 
@@ -24,7 +25,12 @@ def add_first_steps(app: typer.Typer, commands: Sequence[str]) -> None:
 
     def init(
         command: Annotated[
-            str | None, typer.Argument(metavar="[COMMAND]", help="Whose config; without it, all are listed.")
+            str | None,
+            typer.Argument(
+                metavar="[COMMAND]",
+                help="Whose config; without it, all are listed.",
+                autocompletion=completion.choices(*commands),
+            ),
         ] = None,
         name: Annotated[
             str | None, typer.Argument(metavar="[NAME]", help="Which one; without it, the usual one.")
@@ -50,7 +56,14 @@ def add_first_steps(app: typer.Typer, commands: Sequence[str]) -> None:
         _end(action, as_json)
 
     def schema(
-        command: Annotated[str, typer.Argument(metavar="COMMAND", help="The command whose YAML it is of.")],
+        command: Annotated[
+            str,
+            typer.Argument(
+                metavar="COMMAND",
+                help="The command whose YAML it is of.",
+                autocompletion=completion.choices(*commands),
+            ),
+        ],
     ) -> None:
         def action() -> int:
             from llmcourse.schema import schema_of

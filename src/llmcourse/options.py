@@ -5,13 +5,21 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from llmcourse import completion
+
 if TYPE_CHECKING:
     from llmcourse.core.console import Console, ProgressStyle
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 NoColor = Annotated[bool, typer.Option("--no-color", help="Use no colours.")]
 Progress = Annotated[
-    str, typer.Option(metavar="auto|plain|json|none", envvar="LLMCOURSE_PROGRESS", help="How to show it.")
+    str,
+    typer.Option(
+        metavar="auto|plain|json|none",
+        envvar="LLMCOURSE_PROGRESS",
+        help="How to show it.",
+        autocompletion=completion.choices("auto", "plain", "json", "none"),
+    ),
 ]
 _STYLES = ("auto", "plain", "json", "none")
 

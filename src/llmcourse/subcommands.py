@@ -1,7 +1,8 @@
 """What `autoeval` does beside evaluating: look after rented pods, and draw a leaderboard's page."""
 
 import json
-from typing import Annotated, Any
+import sys
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -9,6 +10,7 @@ from typer.core import TyperGroup
 from llmcourse.endings import end_with
 from llmcourse.options import AsJson
 
+_EXAMPLE = "Examples:\n\n  "
 _Pod = Annotated[str, typer.Argument(metavar="ID", help="A pod's id or its name.")]
 _Repository = Annotated[
     str | None, typer.Option("--results", metavar="REPO_ID", help="Data set repository of the results.")
@@ -16,21 +18,53 @@ _Repository = Annotated[
 
 
 class Root(TyperGroup):
-    """Knows commands of two words: `autoeval status ID` beside `autoeval CONFIG`."""
+    """Knows commands of two words, `autoeval status ID` beside `autoeval CONFIG`, and says what was meant."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         joined = " ".join(args[:2])
         if len(args) > 1 and joined in self.commands:
             return joined, self.commands[joined], args[2:]
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            _refuse(args[0], [name for name in self.commands if " " not in name])
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """Commands of two words are offered after their first (completion.evaluations)."""
+        return [item for item in super().shell_complete(ctx, incomplete) if " " not in item.value]
+
+
+def _refuse(command: str, known: list[str]) -> NoReturn:
+    from llmcourse.core.console import Console
+    from llmcourse.core.errors import unknown_name
+
+    def refuse() -> int:
+        raise unknown_name("command", command, known)
+
+    end_with(Console("--json" in sys.argv), refuse)
 
 
 def add_subcommands(app: typer.Typer) -> None:
     """Add them; each imports what it needs when it runs."""
-    app.command("autoeval status", help="Say how far a pod is, and what it has cost.")(_status)
-    app.command("autoeval logs", help="Print the end of a pod's log.")(_logs)
-    app.command("autoeval stop", help="End a pod, or all of a run, and see that it is gone.")(_stop)
-    app.command("autoeval leaderboard", help="Draw a leaderboard's page from its data set.")(_leaderboard)
+    app.command(
+        "autoeval status",
+        help="Say how far a pod is, and what it has cost.",
+        epilog=f"{_EXAMPLE}llmcourse autoeval status llmcourse-nous-1",
+    )(_status)
+    app.command(
+        "autoeval logs",
+        help="Print the end of a pod's log.",
+        epilog=f"{_EXAMPLE}llmcourse autoeval logs llmcourse-nous-1",
+    )(_logs)
+    app.command(
+        "autoeval stop",
+        help="End a pod, or all of a run, and see that it is gone.",
+        epilog=f"{_EXAMPLE}llmcourse autoeval stop llmcourse-nous-1",
+    )(_stop)
+    app.command(
+        "autoeval leaderboard",
+        help="Draw a leaderboard's page from its data set.",
+        epilog=f"{_EXAMPLE}llmcourse autoeval leaderboard me/leaderboard -o index.html",
+    )(_leaderboard)
 
 
 def _status(pod: _Pod, results: _Repository = None, as_json: AsJson = False) -> None:

@@ -76,7 +76,7 @@ def test_a_pipeline_is_made_and_then_left_alone(cli: Cli, hub: LoopbackHub) -> N
     before = (cli.folder / "out" / "merge" / "model.safetensors").stat().st_mtime_ns
     again = cli("run", "p.yaml")
     assert again.exit_code == 0, again.stderr
-    assert again.stdout.count("unchanged") == 1 and "load libraries" not in again.stderr
+    assert again.stdout.count("unchanged") == 2 and "load libraries" not in again.stderr
     assert (cli.folder / "out" / "merge" / "model.safetensors").stat().st_mtime_ns == before
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 ProgressStyle = Literal["auto", "plain", "json", "none"]
 _PLAIN_INTERVAL_S = 30
 _LOG_LINES_SHOWN = 20
-_WIDE = 200  # columns
+_WIDE = 200
 _MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red")}
 
 
@@ -130,13 +130,13 @@ class Console:
         if self.is_json:
             _write(sys.stdout, json.dumps(plan.as_json(), indent=2, ensure_ascii=False))
         else:
-            self._print_plan(plan, sys.stdout)
+            self._print_plan(plan)
 
-    def _print_plan(self, plan: Plan, stream: IO[str]) -> None:
+    def _print_plan(self, plan: Plan) -> None:
         from rich.table import Table
         from rich.text import Text
 
-        out = _rich(stream)
+        out = _rich(sys.stdout)
         table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
         for name, value in (*plan.summary, *_estimate_rows(plan)):
             table.add_row(Text(name, style="bold"), Text(value))
@@ -161,8 +161,7 @@ class Console:
         """Print what rich draws on stdout; a line that is too long for the terminal is one line still."""
         self.close()
         out = _rich(sys.stdout)
-        if not out.is_terminal:
-            out.width = _WIDE  # who reads a file or a pipe has no margin
+        out.width = out.width if out.is_terminal else _WIDE  # a file or a pipe has no margin
         out.print(drawing, soft_wrap=True)
 
     def document(self, content: bytes) -> None:
@@ -213,11 +212,10 @@ class Console:
 
     def interrupted(self) -> None:
         self.close()
-        what, fix = "Interrupted.", "The same command goes on from here."
-        _write(sys.stderr, f"{what} {fix}")
+        end = LlmcourseError("Interrupted.", "The same command goes on from here.")
+        _write(sys.stderr, f"{end.what} {end.fix}")
         if self.is_json:
-            error = {"exit_code": 130, "what": what, "fix": fix, "where": None}
-            _write(sys.stdout, json.dumps({"error": error}, indent=2))
+            _write(sys.stdout, json.dumps({"error": end.as_json() | {"exit_code": 130}}, indent=2))
 
 
 @dataclass
@@ -254,16 +252,16 @@ def _estimate_rows(plan: Plan) -> list[tuple[str, str]]:
 
 def _result_lines(artifact: Artifact) -> list[str]:
     size = human_bytes(sum(file.size for file in artifact.files))
-    state = "was made already" if artifact.cached else f"made in {human_seconds(_total(artifact))}"
+    state = (
+        "was made already"
+        if artifact.cached
+        else f"made in {human_seconds(sum(artifact.timings_s.values()))}"
+    )
     count = "1 file" if len(artifact.files) == 1 else f"{len(artifact.files)} files"
     lines = [f"{artifact.command}: {artifact.path} ({count}, {size}; {state})"]
     if artifact.hub:
         lines.append(f"published: {artifact.hub.url} (commit {artifact.hub.commit[:12]})")
     return lines + [f"{name}: {url}" for name, url in artifact.published.items()]
-
-
-def _total(artifact: Artifact) -> float:
-    return sum(artifact.timings_s.values())
 
 
 def _last_lines(log: Path) -> list[str]:

@@ -1,12 +1,14 @@
 """Whether a library is here, and which extra installs it.  Looks only; imports nothing."""
 
-from importlib.metadata import PackageNotFoundError, version
+import re
+from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 
 from llmcourse.core.errors import MissingError
 
 # import name -> distribution, where the two differ
 _DISTRIBUTIONS = {"llama_cpp": "llama-cpp-python"}
+_TOOLS = r"extra == .(dev|docs|release)\b"  # extras of those who work on llmcourse
 
 
 def installed(library: str) -> bool:
@@ -19,6 +21,14 @@ def library_version(library: str) -> str | None:
         return version(_DISTRIBUTIONS.get(library, library))
     except PackageNotFoundError:
         return None
+
+
+def versions() -> dict[str, str]:
+    """Versions of all that llmcourse and its users' extras name and that is installed, by distribution."""
+    used = [text for text in requires("llmcourse") or [] if not re.search(_TOOLS, text)]
+    named = {re.split(r"[^\w.-]", text, maxsplit=1)[0] for text in used}
+    found = {name: library_version(name) for name in sorted(named - {"llmcourse"}, key=str.lower)}
+    return {name: number for name, number in found.items() if number}
 
 
 def missing(library: str, extra: str) -> MissingError | None:

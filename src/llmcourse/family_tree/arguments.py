@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from llmcourse import completion
 from llmcourse import options as common
 from llmcourse.endings import end_with
 
@@ -27,11 +28,18 @@ def _family_tree(
     words: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODEL", help="Hub ids or folders, - for stdin; or a YAML file and key=value."
+            metavar="MODEL",
+            help="Hub ids or folders, - for stdin; or a YAML file and key=value.",
+            autocompletion=completion.models,
         ),
     ],
     direction: Annotated[
-        str | None, typer.Option(metavar="up|down|both", help="Ancestors, descendants, or both.  [up]")
+        str | None,
+        typer.Option(
+            metavar="up|down|both",
+            help="Ancestors, descendants, or both.  [up]",
+            autocompletion=completion.choices("up", "down", "both"),
+        ),
     ] = None,
     depth: Annotated[int | None, typer.Option(metavar="N", help="So many generations.  [all]")] = None,
     limit: Annotated[
@@ -43,6 +51,7 @@ def _family_tree(
             "--format",
             metavar="tree|json|mermaid|dot|svg|png|html",
             help="By default what -o ends with, or the tree.",
+            autocompletion=completion.choices("tree", "json", "mermaid", "dot", "svg", "png", "html"),
         ),
     ] = None,
     output: Annotated[

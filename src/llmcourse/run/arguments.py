@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from llmcourse import completion
 from llmcourse import options as common
 from llmcourse.endings import end_with
 
@@ -24,7 +25,12 @@ def add_run(app: typer.Typer) -> None:
 
 
 def _run(
-    pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="YAML file, or - for stdin.")],
+    pipeline: Annotated[
+        str,
+        typer.Argument(
+            metavar="PIPELINE", help="YAML file, or - for stdin.", autocompletion=completion.configs
+        ),
+    ],
     overrides: Annotated[
         list[str] | None,
         typer.Argument(metavar="[key=value ...]", help="Override values, as steps.merge.with.dtype=float16."),

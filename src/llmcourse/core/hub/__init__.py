@@ -1,6 +1,15 @@
 """The only package that talks to the Hugging Face Hub."""
 
-from llmcourse.core.hub.client import cache_folder, is_offline, translated, use_quietly
+from llmcourse.core.hub.client import (
+    cache_folder,
+    endpoint,
+    identity,
+    is_offline,
+    probe,
+    token_source,
+    translated,
+    use_quietly,
+)
 from llmcourse.core.hub.datasets import read_dataset, stream_error
 from llmcourse.core.hub.edit import Place, create, edit, is_private, list_paths, read_texts
 from llmcourse.core.hub.editable import editable
@@ -18,10 +27,13 @@ __all__ = [
     "download_small",
     "edit",
     "editable",
+    "endpoint",
     "eval_results_text",
+    "identity",
     "is_offline",
     "is_private",
     "list_paths",
+    "probe",
     "push",
     "read_benchmark",
     "read_dataset",
@@ -29,6 +41,7 @@ __all__ = [
     "read_target",
     "read_texts",
     "stream_error",
+    "token_source",
     "translated",
     "use_quietly",
 ]

@@ -6,11 +6,12 @@ branches nor reading of model info: those are safe to repeat, so `retrying` repe
 
 import errno
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx2
 from huggingface_hub import HfApi, constants
@@ -63,6 +64,28 @@ def cache_folder() -> Path:
 
 def has_token() -> bool:
     return get_token() is not None
+
+
+def token_source() -> str | None:
+    """Where the token comes from, None where there is none."""
+    if not has_token():
+        return None
+    named = next((name for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN") if os.environ.get(name)), None)
+    return named or constants.HF_TOKEN_PATH
+
+
+def identity() -> dict[str, Any]:
+    """Who the token belongs to and what it may, as the Hub says it; raises the client's own errors."""
+    return api().whoami()
+
+
+def probe(timeout_s: float) -> str | None:
+    """Why the Hub cannot be reached, as a sentence; None where it answers, whatever it says."""
+    try:
+        httpx2.get(f"{endpoint()}/api/models?limit=1", timeout=timeout_s)
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+        return f"{endpoint()} does not answer ({first_line(error) or type(error).__name__})."
+    return None
 
 
 def use_quietly(verbose: bool) -> None:

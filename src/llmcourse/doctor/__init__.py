@@ -1,0 +1,1 @@
+"""`llmcourse doctor`: what this machine can run, why not the rest, and the one command that mends it."""
