@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from torture import kills, tally
+from torture import fuzz, hub_faults, kills, tally
 from torture.jobs import JOBS, Ground, Job, ground
 from torture.running import ROOT
 from torture.tally import Tally
@@ -20,8 +20,10 @@ Break = Callable[[Ground, Job, random.Random, int], Tally]
 FAULTS: dict[str, tuple[Break, int, int]] = {
     kills.KILL: (kills.kill, 20, 2),
     kills.TERM: (kills.interrupt, 3, 1),
+    hub_faults.HUB: (hub_faults.break_hub, 99, 3),
+    fuzz.FUZZ: (fuzz.fuzz, 200, 20),
 }
-ABOUT = {**kills.ABOUT}
+ABOUT = {**kills.ABOUT, **hub_faults.ABOUT, **fuzz.ABOUT}
 PAGE = ROOT / "docs" / "reliability.md"
 
 

@@ -13,7 +13,11 @@ from llmcourse.core.model import ModelRef, read_local
 from tests.model_folders import shard_index, with_header, write_model
 
 
-@pytest.mark.parametrize("text", ["a: \x07", "a: \x00", "[" * 3000], ids=["bell", "nul", "deep"])
+@pytest.mark.parametrize(
+    "text",
+    ["a: \x07", "a: \x00", "[" * 3000, "a: !!timestamp 1", "a: !!bool x", "a: !!int ''", "a: !!float [1]"],
+    ids=["bell", "nul", "deep", "no time", "no truth", "no number", "no float"],
+)
 def test_yaml_that_cannot_be_read_is_a_config_error(text: str) -> None:
     with pytest.raises(ConfigError):
         parse(text, "m.yaml")

@@ -91,7 +91,7 @@ def parse(text: str, name: str) -> list[Document]:
                 continue
             _refuse_bombs(node, name)
             marks = dict(_marks(loader, node, (), name, checked))
-            documents.append(Document(loader.construct_document(node), marks, text))
+            documents.append(Document(_constructed(loader, node, name), marks, text))
     except yaml.MarkedYAMLError as error:
         raise _yaml_error(error, name) from None
     except RecursionError:
@@ -102,6 +102,16 @@ def parse(text: str, name: str) -> list[Document]:
     if not documents:
         raise ConfigError(f"{name} is empty.", "Write a config; see configs/ for examples.", where=name)
     return documents
+
+
+def _constructed(loader: yaml.SafeLoader, node: yaml.Node, name: str) -> Any:
+    """The values of a node; PyYAML trips over values that are not what their tag says (`!!timestamp x`)."""
+    try:
+        return loader.construct_document(node)
+    except (AttributeError, LookupError, TypeError, ArithmeticError) as error:
+        raise ConfigError(
+            f"{name} has a value that is not what its tag says ({error}).", "Leave tags (!!…) out.", where=name
+        ) from None
 
 
 def _yaml_error(error: yaml.MarkedYAMLError, name: str) -> ConfigError:
