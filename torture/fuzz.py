@@ -199,7 +199,7 @@ def _planned(job: Job, overrides: tuple[str, ...]) -> int:
 
 def _with_checks(ended: Ended) -> Ended:
     """A plan that cannot work says so on stdout: its failed checks are the sentences."""
-    if ended.code not in (3, 4) or "error: " in ended.stderr or not ended.stdout.startswith("{"):
+    if ended.code not in (2, 3, 4) or "error: " in ended.stderr or not ended.stdout.startswith("{"):
         return ended
     failed = [check for check in json.loads(ended.stdout).get("checks", ()) if check["status"] == "fail"]
     told = [f"error: {check['what']} fix: {check['fix']}" for check in failed if check["what"] and check["fix"]]

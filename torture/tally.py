@@ -37,7 +37,7 @@ class Tally:
         self.tracebacks += ended.is_traceback
         is_meant = ended.code in codes and (ended.is_told or (ended.code or 0) < 0)
         if not is_meant or ended.is_traceback:
-            self.wrong.append(f"{about}: exit {ended.code}: {ended.last_words}".strip(": "))
+            self.wrong.append(f"{about}: exit {ended.code}: {ended.last_words or ended.stdout.strip()[-300:]}".strip(": "))
         return is_meant
 
     def left(self, names: Sequence[str], about: str = "") -> None:

@@ -1,14 +1,17 @@
 """Damaged or hostile files are one sentence, never a traceback: each of these once was one."""
 
 import json
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from llmcourse.cli import COMMANDS
 from llmcourse.core.card import CardMetadata
 from llmcourse.core.card_head import card_metadata
+from llmcourse.core.config import load
 from llmcourse.core.documents import parse
-from llmcourse.core.errors import ConfigError, PlanError
+from llmcourse.core.errors import ConfigError, LlmcourseError, PlanError
 from llmcourse.core.model import ModelRef, read_local
 from tests.model_folders import shard_index, with_header, write_model
 
@@ -21,6 +24,18 @@ from tests.model_folders import shard_index, with_header, write_model
 def test_yaml_that_cannot_be_read_is_a_config_error(text: str) -> None:
     with pytest.raises(ConfigError):
         parse(text, "m.yaml")
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "family-tree"])
+@pytest.mark.parametrize("text", ["just words", "- a\n- b\n", "model: ''\n", "model: >-\n"])
+def test_a_config_of_no_keys_or_without_a_model_is_a_config_error(
+    command: str, text: str, tmp_path: Path
+) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    config = import_module(f"llmcourse.{command.replace('-', '_')}.config").Config
+    with pytest.raises(LlmcourseError) as caught:
+        load(config, str(tmp_path / "c.yaml"))
+    assert caught.value.exit_code == 2 and caught.value.what and caught.value.fix
 
 
 def test_an_anchored_mapping_with_a_merge_key_can_be_used_again() -> None:

@@ -142,11 +142,19 @@ def load(model: type[Config], source: str, overrides: Sequence[str] = ()) -> Con
     documents = read_documents(source)
     folder = Path.cwd() if source == "-" else Path(source).absolute().parent
     document = model.arrange(documents, folder)
+    if not isinstance(document.data, dict):
+        raise ConfigError(
+            "The config is not a set of keys with values.", "Write key: value lines; see configs/ for examples.",
+            document.where(()),
+        )  # fmt: skip
     for override in overrides:
         apply_override(document, override, model)
     if "model" in model.model_fields and document.data.get("model") == "-":
         document.data["model"] = _piped_reference(source)
-    return validate(model, document)
+    config = validate(model, document)
+    if not all(name.strip() for name in config.models()):
+        raise ConfigError("A model's name is empty.", "Give a Hub id or a folder.", document.where(("model",)))
+    return config
 
 
 def _piped_reference(source: str) -> str:
