@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from torture import fuzz, hub_faults, kills, tally
+from torture import disks, fuzz, hostile, hub_faults, kills, surroundings, tally
 from torture.jobs import JOBS, Ground, Job, ground
 from torture.running import ROOT
 from torture.tally import Tally
@@ -22,8 +22,19 @@ FAULTS: dict[str, tuple[Break, int, int]] = {
     kills.TERM: (kills.interrupt, 3, 1),
     hub_faults.HUB: (hub_faults.break_hub, 99, 3),
     fuzz.FUZZ: (fuzz.fuzz, 200, 20),
+    disks.FULL: (disks.fill, 3, 1),
+    disks.READ_ONLY: (disks.read_only, 1, 1),
+    surroundings.TWO: (surroundings.together, 2, 1),
+    surroundings.CLOCK: (surroundings.clock, 2, 1),
+    surroundings.VARIABLES: (surroundings.variables, 99, 1),
+    surroundings.NAMES: (surroundings.names, 99, 1),
+    hostile.HOSTILE: (hostile.hostile, 99, 3),
 }
-ABOUT = {**kills.ABOUT, **hub_faults.ABOUT, **fuzz.ABOUT}
+ABOUT = {
+    key: text
+    for module in (kills, hub_faults, fuzz, disks, surroundings, hostile)
+    for key, text in module.ABOUT.items()
+}
 PAGE = ROOT / "docs" / "reliability.md"
 
 

@@ -111,7 +111,9 @@ def _cut(draw: st.DrawFn, whole: st.SearchStrategy[bytes]) -> bytes:
     """Torn, or with a byte of it changed."""
     content = draw(whole)
     at = draw(st.integers(0, len(content)))
-    return content[:at] + (b"" if draw(st.booleans()) else bytes([draw(st.integers(0, 255))]) + content[at + 1 :])
+    return content[:at] + (
+        b"" if draw(st.booleans()) else bytes([draw(st.integers(0, 255))]) + content[at + 1 :]
+    )
 
 
 def _valid(job: Job, ground: Ground) -> tuple[tuple[dict[str, Any], ...], tuple[str, ...]]:
@@ -122,7 +124,9 @@ def _valid(job: Job, ground: Ground) -> tuple[tuple[dict[str, Any], ...], tuple[
     local = _local(job.settings(ground), ground)
     keys = tuple(config.model_fields)
     more = {key: config.model_fields[key].get_default(call_default_factory=True) for key in keys}
-    plain = {key: value for key, value in more.items() if isinstance(value, (str, int, float, bool, list, dict))}
+    plain = {
+        key: value for key, value in more.items() if isinstance(value, (str, int, float, bool, list, dict))
+    }
     rich = {**plain, **local, "hub": {"repo": "alice/x", "private": True}, "card": {"title": "T"}}
     return (local, json.loads(json.dumps(rich, default=str))), keys
 
@@ -140,7 +144,9 @@ def _overrides(keys: tuple[str, ...]) -> st.SearchStrategy[tuple[str, ...]]:
     word = st.one_of(
         st.builds(lambda key, value: f"{key}={value}", st.sampled_from(keys), st.text(max_size=20)),
         st.builds(lambda key, value: f"{key}={value!r}", st.sampled_from(keys), _ODD),
-        st.sampled_from(["=", "a", "a=", "=b", "a.b.c.d=1", "model.0=x", "a[0]=1", ".=1", "..=..", "model=[", "x={"]),
+        st.sampled_from(
+            ["=", "a", "a=", "=b", "a.b.c.d=1", "model.0=x", "a[0]=1", ".=1", "..=..", "model=[", "x={"]
+        ),
         st.text(max_size=15),
     )
     clean = word.map(lambda text: text.replace("\x00", "").encode("utf-8", "replace").decode())
@@ -187,7 +193,9 @@ def _planned(job: Job, overrides: tuple[str, ...]) -> int:
     console = Console(is_json=True, progress="none")
     try:
         if job.is_pipeline:
-            return execute(job.command, Request("fuzzed.yaml", overrides, output="out", dry_run=True), console)
+            return execute(
+                job.command, Request("fuzzed.yaml", overrides, output="out", dry_run=True), console
+            )
         tree.read(tree.Request(("fuzzed.yaml", *overrides), {"output": "out"}, is_offline=True))
     except LlmcourseError as error:
         console.error(error)
@@ -202,7 +210,9 @@ def _with_checks(ended: Ended) -> Ended:
     if ended.code not in (2, 3, 4) or "error: " in ended.stderr or not ended.stdout.startswith("{"):
         return ended
     failed = [check for check in json.loads(ended.stdout).get("checks", ()) if check["status"] == "fail"]
-    told = [f"error: {check['what']} fix: {check['fix']}" for check in failed if check["what"] and check["fix"]]
+    told = [
+        f"error: {check['what']} fix: {check['fix']}" for check in failed if check["what"] and check["fix"]
+    ]
     return Ended(ended.code, ended.stdout, "\n".join(told) if len(told) == len(failed) else "")
 
 

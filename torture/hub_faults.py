@@ -61,7 +61,9 @@ def break_hub(ground: Ground, job: Job, chance: random.Random, tries: int) -> Ta
     """
     tally = Tally(job.command, HUB)
     if job.is_stand_in:
-        tally.skipped = "its stand-in program takes a local model; its publishing is tested in tests/quantize_exl2"
+        tally.skipped = (
+            "its stand-in program takes a local model; its publishing is tested in tests/quantize_exl2"
+        )
         return tally
     cases = [case for case in _CASES if job.is_pipeline or case.phase.startswith("plan")]
     chosen = cases if tries >= len(cases) else chance.sample(cases, tries)
@@ -102,7 +104,11 @@ def _published(ground: Ground, place: Place, repo: str, case: _Case, tally: Tall
     """What is in the repository is what is on disk."""
     output = place.folder / OUTPUT
     held = ground.hub.repo(repo).files() if ground.hub.repo(repo).exists() else {}
-    ours = {path.relative_to(output).as_posix(): path.stat().st_size for path in output.rglob("*") if path.is_file()}
+    ours = {
+        path.relative_to(output).as_posix(): path.stat().st_size
+        for path in output.rglob("*")
+        if path.is_file()
+    }
     wrong = [name for name, size in ours.items() if name not in held or held[name].size != size]
     if wrong:
         tally.wrong.append(f"{case.phase}: not on the Hub as on disk: {', '.join(wrong)}")

@@ -132,6 +132,20 @@ def _hashed(*patterns: str) -> Callable[[Path], Digests]:
     return digests
 
 
+def _tensors(folder: Path) -> Digests:
+    """Tensor by tensor: after a kill between layers gptqmodel writes them in another order."""
+    found = _hashed("config.json")(folder)
+    for path in folder.glob("*.safetensors"):
+        raw = path.read_bytes()
+        begin = 8 + int.from_bytes(raw[:8], "little")
+        for name, entry in json.loads(raw[8:begin]).items():
+            if name != "__metadata__":
+                start, end = entry.pop("data_offsets")
+                content = json.dumps(entry).encode() + raw[begin + start : begin + end]
+                found[f"{path.name}: {name}"] = hashlib.sha256(content).hexdigest()
+    return found
+
+
 def _figures(folder: Path) -> Digests:
     """The figures of each task; its file tells times too."""
     found = {}
@@ -168,8 +182,13 @@ JOBS = {
         ),
         Job(
             "quantize-gptq",
-            lambda ground: {"model": BASE_ID, "bits": 4, "group_size": 32, "calibration": _calibration(ground)},
-            _hashed("*.safetensors", "config.json"),
+            lambda ground: {
+                "model": BASE_ID,
+                "bits": 4,
+                "group_size": 32,
+                "calibration": _calibration(ground),
+            },
+            _tensors,
         ),
         Job(
             "quantize-exl2",

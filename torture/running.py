@@ -88,7 +88,9 @@ class Place:
     def leftovers(self, known: set[str]) -> list[str]:
         """Names beside what is known, in TMPDIR too, and processes."""
         beside = sorted({path.name for path in self.folder.iterdir()} - known)
-        temporary = sorted(f"TMPDIR/{path.name}" for path in self.temporary.iterdir())
+        # torch has a cache of its own for each user there, whatever it is used for.
+        ours = [path.name for path in self.temporary.iterdir() if not path.name.startswith("torchinductor_")]
+        temporary = sorted(f"TMPDIR/{name}" for name in ours)
         return [*beside, *temporary, *(f"process {process.pid}" for process in self.processes(10))]
 
 

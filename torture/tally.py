@@ -37,7 +37,9 @@ class Tally:
         self.tracebacks += ended.is_traceback
         is_meant = ended.code in codes and (ended.is_told or (ended.code or 0) < 0)
         if not is_meant or ended.is_traceback:
-            self.wrong.append(f"{about}: exit {ended.code}: {ended.last_words or ended.stdout.strip()[-300:]}".strip(": "))
+            self.wrong.append(
+                f"{about}: exit {ended.code}: {ended.last_words or ended.stdout.strip()[-300:]}".strip(": ")
+            )
         return is_meant
 
     def left(self, names: Sequence[str], about: str = "") -> None:
@@ -97,9 +99,7 @@ def _line(row: Tally) -> str:
     if row.skipped:
         return f"|{row.command}|not tried: {row.skipped}||||||"
     equal = f"{row.equal} of {row.compared}" if row.compared else "–"
-    return (
-        f"|{row.command}|{row.tries}|{len(row.wrong)}|{row.tracebacks}|{row.leftovers}|{equal}|{row.seed}|"
-    )
+    return f"|{row.command}|{row.tries}|{len(row.wrong)}|{row.tracebacks}|{row.leftovers}|{equal}|{row.seed}|"
 
 
 def _one_line(sentence: str) -> str:
