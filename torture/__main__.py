@@ -44,6 +44,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="commands and words of faults")
     parser.add_argument("--quick", action="store_true", help="a few tries of each; writes no page")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of the random moments")
+    parser.add_argument("--tries", type=int, help="of each fault on each command, where a machine is slow")
     parser.add_argument("--figures", type=Path, help="JSON to keep the counts in, for running it in parts")
     given = parser.parse_args()
     commands = [name for name in JOBS if name in given.only] or list(JOBS)
@@ -51,24 +52,24 @@ def main() -> int:
     faults = [name for name in FAULTS if not words or any(word.lower() in name.lower() for word in words)]
     print(f"seed {given.seed}", flush=True)
     rows: list[Tally] = []
+    kept = tally.load(given.figures) if given.figures else []
     with tempfile.TemporaryDirectory(prefix="llmcourse-torture-") as folder, ground(Path(folder)) as place:
         for fault in faults:
             for command in commands:
-                rows.append(_counted(place, fault, command, given.seed, given.quick))
-    if given.figures:
-        rows_kept = tally.merged(tally.load(given.figures), rows)
-        tally.save(given.figures, rows_kept)
-    else:
-        rows_kept = rows
-    if not given.quick:
-        PAGE.write_text(tally.page(rows_kept, ABOUT, _machine()), encoding="utf-8")
+                rows.append(_counted(place, fault, command, given))
+                if given.figures:  # as they come, since a part may be cut short
+                    tally.save(given.figures, tally.merged(kept, rows))
+    if given.figures or not (given.only or given.quick):
+        PAGE.write_text(tally.page(tally.merged(kept, rows), ABOUT, _machine()), encoding="utf-8")
     return 0 if all(row.is_good for row in rows) else 1
 
 
-def _counted(place: Ground, fault: str, command: str, seed: int, is_quick: bool) -> Tally:
-    act, tries, few = FAULTS[fault]
+def _counted(place: Ground, fault: str, command: str, given: argparse.Namespace) -> Tally:
+    act, usual, few = FAULTS[fault]
+    tries = given.tries or (few if given.quick else usual)
+    seed = given.seed
     begin = time.monotonic()
-    row = act(place, JOBS[command], random.Random(f"{seed} {fault} {command}"), few if is_quick else tries)
+    row = act(place, JOBS[command], random.Random(f"{seed} {fault} {command}"), tries)
     row.seed = seed
     state = f"not tried: {row.skipped}" if row.skipped else "ok" if row.is_good else "WRONG"
     print(f"{fault}, {command}: {row.tries} tries, {state} ({time.monotonic() - begin:.0f} s)", flush=True)

@@ -111,21 +111,18 @@ def _replaced(path: Path, make: Callable[[Path], object]) -> None:
 
 
 def hostile(ground: Ground, job: Job, chance: random.Random, tries: int) -> Tally:
-    """Plans of all cases; real runs of as many as `tries` of those that the plan let pass."""
+    """Whole runs of all cases, or of `tries` of the Hub's and as many of this machine's."""
     tally = Tally(job.command, HOSTILE)
     if job.is_stand_in:
         tally.skipped = "its model is made by its stand-in; the reading of models is shared with the others"
         return tally
-    passed = []
     cases = [*_hub_cases(ground), *_changed_configs(ground)]
-    for number, (about, files) in enumerate(cases):
+    chosen = cases if tries >= len(cases) else chance.sample(cases, tries)
+    for number, (about, files) in enumerate(chosen):
         repo = f"mallory/m{number}"
-        if not ground.hub.repo(repo).exists():
-            ground.hub.repo(repo).add_files(files)
-        passed.append((about, repo))
-    chosen = passed if tries >= len(passed) else chance.sample(passed, tries)
-    for about, repo in chosen:
+        ground.hub.repo(repo).add_files(files)
         _tried(ground, job, repo, about, tally)
+        ground.hub.repo(repo).delete()
     for about, make in list(_links(ground.root / "linked", ground))[:tries]:
         _linked(ground, job, about, tally)
     return tally

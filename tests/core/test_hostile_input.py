@@ -80,8 +80,26 @@ def test_dashes_inside_a_card_head_do_not_end_it() -> None:
     assert head == {"base_model": "a/b---c", "license": "mit"}
 
 
-def test_a_card_head_with_an_impossible_date_tells_nothing() -> None:
-    assert card_metadata("---\ndate: 2024-13-45\n---\n") == {}
+@pytest.mark.parametrize(
+    "head", ["date: 2024-13-45", "date: !!timestamp x", "a: !!bool x", "a: " + "[" * 3000]
+)
+def test_a_card_head_that_yaml_trips_over_tells_nothing(head: str) -> None:
+    assert card_metadata(f"---\n{head}\n---\n") == {}
+
+
+def test_a_configuration_without_end_is_refused(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m")
+    (folder / "config.json").write_text("[" * 100_000)
+    with pytest.raises(PlanError, match="damaged"):
+        read_local(ModelRef.parse(str(folder)))
+
+
+@pytest.mark.parametrize("value", ["!!timestamp x", "!!bool x", "[" * 3000])
+def test_an_override_that_yaml_trips_over_is_a_config_error(value: str, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("model: org/name")
+    config = import_module("llmcourse.quantize_gptq.config").Config
+    with pytest.raises(ConfigError, match="not YAML"):
+        load(config, str(tmp_path / "c.yaml"), [f"bits={value}"])
 
 
 @pytest.mark.parametrize("name", ["./x", "../x", "a/..", "-a/b", "a/b\n", "/a/b", "https://x/y"])

@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from llmcourse.core.artifact import HubKind
-from llmcourse.core.documents import Document, Location, read_documents
+from llmcourse.core.documents import YAML_ERRORS, Document, Location, read_documents
 from llmcourse.core.errors import ConfigError, LlmcourseError, Problems
 from llmcourse.core.model import ModelRef
 
@@ -201,7 +201,7 @@ def apply_override(document: Document, override: str, model: type[ConfigFile]) -
     try:
         # A dash alone is a list with nothing in it to YAML, and stdin to everybody else.
         value = text if text == "-" else yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
+    except YAML_ERRORS:
         raise ConfigError(
             f"The value of {override!r} is not YAML.",
             "Quote it for YAML too, as in key='\"a: b\"'.",

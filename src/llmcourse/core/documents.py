@@ -16,6 +16,10 @@ import yaml
 
 from llmcourse.core.errors import ConfigError
 
+# What PyYAML raises: its own errors, and what it trips over where a value is not what its tag says, or too deep.
+YAML_ERRORS = (
+    yaml.YAMLError, ValueError, AttributeError, LookupError, TypeError, ArithmeticError, RecursionError
+)  # fmt: skip
 Location = tuple[str | int, ...]
 # Aliases let a few lines stand for billions of values; no honest config comes near this many.
 MAX_VALUES = 200_000
