@@ -12,11 +12,15 @@ from torture.tally import Tally
 
 FULL, READ_ONLY = "Full disk", "Read-only"
 ABOUT = {
-    FULL: "The output is on a disk in memory that has room for a random part of what the job writes, for all the "
-    "plan knows enough: it is filled while the job runs. Exit 4 or 5 with both sentences, or 0 where it was late; "
-    "with the room back, the same command ends well.",
-    READ_ONLY: "The output on a read-only disk: exit 4. Then the cache of llmcourse on one: exit 0, since a cache "
-    "costs time and nothing else, or 4.",
+    FULL: (
+        "The output is on a disk in memory that has room for a random part of what the job writes, for all "
+        "the plan knows enough: it is filled while the job runs. Exit 4 or 5 with both sentences, or 0 "
+        "where it was late; with the room back, the same command ends well."
+    ),
+    READ_ONLY: (
+        "The output on a read-only disk: exit 4. Then the cache of llmcourse on one: exit 0, since a cache "
+        "costs time and nothing else, or 4."
+    ),
 }
 _SPACE = 60_000_000
 

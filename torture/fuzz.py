@@ -1,4 +1,4 @@
-"""Configs that nobody should write: hypothesis mutates valid ones; each must be planned or refused in words."""
+"""Configs that nobody should write: hypothesis changes valid ones; each is planned, or refused in words."""
 
 import copy
 import io
@@ -24,9 +24,12 @@ from torture.tally import Tally
 
 FUZZ = "Fuzzed configs"
 ABOUT = {
-    FUZZ: "Valid configs of local models with keys, types, numbers, text, nesting, anchors, tags, encodings and "
-    "overrides changed by hypothesis, planned in this process as `--dry-run` does, and one in twenty through the "
-    "program itself: exit 0, 2, 3 or 4, both sentences, no traceback, nothing written."
+    FUZZ: (
+        "Valid configs of local models with keys, types, numbers, text, nesting, anchors, tags, encodings "
+        "and overrides changed by hypothesis, planned in this process as `--dry-run` does, and one in "
+        "twenty through the program itself: exit 0, 2, 3 or 4, both sentences, no traceback, nothing "
+        "written."
+    ),
 }
 _CODES = (0, 2, 3, 4)
 _EVERY = 20  # so many are tried in this process for one that is a process of its own
@@ -38,14 +41,45 @@ _ODD = st.one_of(
     st.sampled_from([0, -1, 2**31, 2**63, 2**64, -(2**63), 10**400]),
     st.floats(allow_nan=True, allow_infinity=True),
     st.text(max_size=40),
-    st.sampled_from([
-        "", " ", "-", ".", "..", "/", "~", "~nobody/x", "/dev/null", "/dev/zero", "/etc", "a/b/c", "../x", "org/name",
-        "a\nb", "\x00", "\x1b[31m", "\ud800", "ü" * 300, "x" * 5000, "💥", "null", "NaN", "1e999", "${HOME}", "{{ x }}",
-        "hf://", "hf://a/b@", "file:///etc/passwd", "C:\\x", "nul", "model=-",
-    ]),
+    st.sampled_from(
+        [
+            "",
+            " ",
+            "-",
+            ".",
+            "..",
+            "/",
+            "~",
+            "~nobody/x",
+            "/dev/null",
+            "/dev/zero",
+            "/etc",
+            "a/b/c",
+            "../x",
+            "org/name",
+            "a\nb",
+            "\x00",
+            "\x1b[31m",
+            "\ud800",
+            "ü" * 300,
+            "x" * 5000,
+            "💥",
+            "null",
+            "NaN",
+            "1e999",
+            "${HOME}",
+            "{{ x }}",
+            "hf://",
+            "hf://a/b@",
+            "file:///etc/passwd",
+            "C:\\x",
+            "nul",
+            "model=-",
+        ]
+    ),
     st.lists(st.integers(), max_size=3),
     st.dictionaries(st.text(max_size=8), st.integers(), max_size=3),
-)  # fmt: skip
+)
 
 
 def _paths(value: Any, before: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -89,15 +123,50 @@ _BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
 )
 _WHOLE = (
-    b"", b"\n", b"---\n---\n", b"null", b"- a\n- b\n", b"just words", b"\xff\xfe\x00m\x00", b"\x00" * 100, b"\x89PNG\r\n",
-    b"a: b\n---\nc: d\n", b"&a [*a]", b"a: &a\n  b: *a\n", _BOMB.encode(), b"!!python/object/apply:os.system [id]",
-    b"model: !!python/name:os.system\n", b"model: !unknown x\n", b"model: [a\n", b"\tmodel: x", b"? [a]\n: b\n",
-    b"? {a: b}\n: c\n", b"<<: [1, 2]\n", b"<<: *nobody\n", b"model: 2024-13-45\n", b"model: 0o777777777777777777777\n",
-    b"[" * 3000, b"{a: " * 900, b"%YAML 9.9\n---\nmodel: x\n", "model: ü".encode("utf-16"), "model: ü".encode("latin-1"),
-    b"model: x\nmodel: y\n", b"1: 2\n3: 4\n", b"true: x\n", b"model: >-\n", b"model: !!binary abc\n", b"model: !!set {a, b}\n",
-    b"model: !!omap [a: 1]\n", b"model: !!timestamp 1\n", b"model: 1:2:3:4:5:6:7\n", b"model: .nan\n", b"model: -.inf\n",
-    b"model: " + b"9" * 5000, b"x" * 2_000_000, b"model: \"\\uD800\"\n",
-)  # fmt: skip
+    b"",
+    b"\n",
+    b"---\n---\n",
+    b"null",
+    b"- a\n- b\n",
+    b"just words",
+    b"\xff\xfe\x00m\x00",
+    b"\x00" * 100,
+    b"\x89PNG\r\n",
+    b"a: b\n---\nc: d\n",
+    b"&a [*a]",
+    b"a: &a\n  b: *a\n",
+    _BOMB.encode(),
+    b"!!python/object/apply:os.system [id]",
+    b"model: !!python/name:os.system\n",
+    b"model: !unknown x\n",
+    b"model: [a\n",
+    b"\tmodel: x",
+    b"? [a]\n: b\n",
+    b"? {a: b}\n: c\n",
+    b"<<: [1, 2]\n",
+    b"<<: *nobody\n",
+    b"model: 2024-13-45\n",
+    b"model: 0o777777777777777777777\n",
+    b"[" * 3000,
+    b"{a: " * 900,
+    b"%YAML 9.9\n---\nmodel: x\n",
+    "model: ü".encode("utf-16"),
+    "model: ü".encode("latin-1"),
+    b"model: x\nmodel: y\n",
+    b"1: 2\n3: 4\n",
+    b"true: x\n",
+    b"model: >-\n",
+    b"model: !!binary abc\n",
+    b"model: !!set {a, b}\n",
+    b"model: !!omap [a: 1]\n",
+    b"model: !!timestamp 1\n",
+    b"model: 1:2:3:4:5:6:7\n",
+    b"model: .nan\n",
+    b"model: -.inf\n",
+    b"model: " + b"9" * 5000,
+    b"x" * 2_000_000,
+    b'model: "\\uD800"\n',
+)
 
 
 def _configs(job: Job, ground: Ground) -> st.SearchStrategy[bytes]:
@@ -162,17 +231,20 @@ def fuzz(ground: Ground, job: Job, chance: random.Random, tries: int) -> Tally:
 
     @seed(chance.getrandbits(64))
     @settings(
-        max_examples=tries, deadline=None, database=None, derandomize=False, phases=[Phase.generate],
+        max_examples=tries,
+        deadline=None,
+        database=None,
+        derandomize=False,
+        phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
-    )  # fmt: skip
+    )
     @given(_configs(job, ground), _overrides(keys))
     def one(config: bytes, overrides: tuple[str, ...]) -> None:
         (place.folder / "fuzzed.yaml").write_bytes(config)
         is_process = tally.tries % _EVERY == _EVERY - 1 and not job.is_stand_in
         if is_process:
-            arguments = ("-m", "llmcourse", job.command, "fuzzed.yaml", "-n", "--json", "-o", "out")
-            if not job.is_pipeline:
-                arguments = ("-m", "llmcourse", job.command, "fuzzed.yaml", "--offline", "-o", "out")
+            mode = ("-n", "--json") if job.is_pipeline else ("--offline",)
+            arguments = ("-m", "llmcourse", job.command, "fuzzed.yaml", *mode, "-o", "out")
             ended = place.run((*arguments, "--", *overrides))
         else:
             ended = _here(place.folder, lambda: _planned(job, overrides))

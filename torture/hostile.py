@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,27 @@ from torture.tally import Tally
 
 HOSTILE = "Hostile models"
 ABOUT = {
-    HOSTILE: "Repositories of the loopback Hub and local folders with names such as `../x`, `/etc/x`, `a\\nb`, `..\\\\x`, "
-    "device names, names of 300 bytes, among the files and in the shard index, config, card and recipe; links that "
-    "leave the folder; folders in place of files: exit 0, 2, 4 or 5 with both sentences, and nothing outside "
-    "the output."
+    HOSTILE: (
+        "Repositories of the loopback Hub and local folders with names such as `../x`, `/etc/x`, `a\\nb`, "
+        "`..\\\\x`, device names, names of 300 bytes, among the files and in the shard index, config, card "
+        "and recipe; links that leave the folder; folders in place of files: exit 0, 2, 4 or 5 with both "
+        "sentences, and nothing outside the output."
+    ),
 }
-_NAMES = ("../outside.json", "../../outside.json", "/tmp/llmcourse-outside.json", "a\nb.json", "..\\outside.json",
-          "CON.json", "n" * 300 + ".json", "-rf.json", "a\x1b[31mb.json", ".git/config.json", "sub/../../outside.json", "%2e%2e/outside.json")  # fmt: skip
+_NAMES = (
+    "../outside.json",
+    "../../outside.json",
+    "/tmp/llmcourse-outside.json",
+    "a\nb.json",
+    "..\\outside.json",
+    "CON.json",
+    "n" * 300 + ".json",
+    "-rf.json",
+    "a\x1b[31mb.json",
+    ".git/config.json",
+    "sub/../../outside.json",
+    "%2e%2e/outside.json",
+)
 _TEXTS = (
     "../outside",
     "/etc/passwd",
@@ -69,12 +84,23 @@ def _changed_configs(ground: Ground) -> Iterator[tuple[str, dict[str, bytes | Pa
     whole = _files(ground)
     config: dict[str, Any] = json.loads((ground.family.base / "config.json").read_text())
     changes: list[dict[str, Any]] = [
-        *({"architectures": [text]} for text in _TEXTS), *({"model_type": text} for text in _TEXTS[:3]),
-        {"auto_map": {"AutoConfig": "evil.Config"}}, {"num_hidden_layers": -1}, {"num_hidden_layers": 10**18},
-        {"hidden_size": "x"}, {"vocab_size": 0}, {"hidden_size": None}, {"num_attention_heads": 0},
-        {"architectures": [["x"]]}, {"quantization_config": {"quant_method": "../x"}}, {"quantization_config": 3},
-        {"_name_or_path": "/etc/passwd"}, {"rope_scaling": "x"}, {"torch_dtype": "../x"}, {"dtype": 5},
-    ]  # fmt: skip
+        *({"architectures": [text]} for text in _TEXTS),
+        *({"model_type": text} for text in _TEXTS[:3]),
+        {"auto_map": {"AutoConfig": "evil.Config"}},
+        {"num_hidden_layers": -1},
+        {"num_hidden_layers": 10**18},
+        {"hidden_size": "x"},
+        {"vocab_size": 0},
+        {"hidden_size": None},
+        {"num_attention_heads": 0},
+        {"architectures": [["x"]]},
+        {"quantization_config": {"quant_method": "../x"}},
+        {"quantization_config": 3},
+        {"_name_or_path": "/etc/passwd"},
+        {"rope_scaling": "x"},
+        {"torch_dtype": "../x"},
+        {"dtype": 5},
+    ]
     for change in changes:
         yield (
             f"config {json.dumps(change)[:60]}",
@@ -101,8 +127,8 @@ def _links(folder: Path, ground: Ground) -> Iterator[tuple[str, Callable[[], Non
         lambda: _replaced(folder / "config.json", lambda p: p.symlink_to("/dev/zero")),
     )
     yield "weights are a folder", lambda: _replaced(folder / "model.safetensors", Path.mkdir)
-    yield "newline", lambda: (folder / "a\nb.json").write_text("{}") and None
-    yield "no UTF-8 name", lambda: open(os.fsencode(folder) + b"/\xff.json", "wb").close()
+    yield "newline", lambda: (folder / "a\nb.json").touch()
+    yield "no UTF-8 name", lambda: os.close(os.open(os.fsencode(folder) + b"/\xff.json", os.O_CREAT))
 
 
 def _replaced(path: Path, make: Callable[[Path], object]) -> None:
@@ -123,7 +149,7 @@ def hostile(ground: Ground, job: Job, chance: random.Random, tries: int) -> Tall
         ground.hub.repo(repo).add_files(files)
         _tried(ground, job, repo, about, tally)
         ground.hub.repo(repo).delete()
-    for about, make in list(_links(ground.root / "linked", ground))[:tries]:
+    for about, _ in list(_links(ground.root / "linked", ground))[:tries]:
         _linked(ground, job, about, tally)
     return tally
 
@@ -149,8 +175,6 @@ def _with_model(settings: dict[str, Any], model: str) -> dict[str, Any]:
 
 
 def _linked(ground: Ground, job: Job, about: str, tally: Tally) -> None:
-    import shutil
-
     folder = ground.root / "linked"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -161,7 +185,7 @@ def _linked(ground: Ground, job: Job, about: str, tally: Tally) -> None:
 
 
 def _nothing_outside(place: Place, job: Job, about: str, tally: Tally) -> None:
-    beside = [path for path in place.folder.parent.glob("*outside*")]
+    beside = list(place.folder.parent.glob("*outside*"))
     left = [*place.folder.rglob("*outside*"), *Path("/tmp").glob("llmcourse-outside*"), *beside]
     tally.left([str(path) for path in left], about)
     names = {OUTPUT, *job.known(place), f".{OUTPUT}.llmcourse"}

@@ -4,16 +4,19 @@ import random
 from dataclasses import dataclass, replace
 
 from llmcourse.testing.hub import Fault
-from torture.jobs import JOBS, OUTPUT, Ground, Job, removed, told
+from torture.jobs import OUTPUT, Ground, Job, removed
 from torture.running import Place
 from torture.tally import Tally
 
 HUB = "Hub faults"
 ABOUT = {
-    HUB: "Each of {count} faults once in plan, download, upload, commit or verification: passing ones (429 with "
-    "Retry-After, 500, 503, a connection cut or reset in the middle, an answer that is lost after the work was "
-    "done) must end well, lasting ones with 4, 5 or 6 and both sentences, after which the same command on a mended "
-    "Hub ends well. A family tree draws what cannot be read as such, and ends with 0."
+    HUB: (
+        "Each of {count} faults once in plan, download, upload, commit or verification: passing ones (429 "
+        "with Retry-After, 500, 503, a connection cut or reset in the middle, an answer that is lost after "
+        "the work was done) must end well, lasting ones with 4, 5 or 6 and both sentences, after which the "
+        "same command on a mended Hub ends well. A family tree draws what cannot be read as such, and ends "
+        "with 0."
+    ),
 }
 
 
@@ -33,31 +36,58 @@ _CASES = (
     _Case("plan: down", Fault(method="GET", path="/api/models/", status=500, times=None), _LASTING["plan"]),
     _Case("plan: expired token", Fault(path="/api/", expired_token=True, times=None), _LASTING["plan"]),
     _Case("plan: no JSON", Fault(method="GET", path="/api/models/", status=200, body="<html>"), (0, 4)),
-    _Case("plan: cut header", Fault(method="GET", path=r"\.safetensors", drop_download_after_bytes=100), (0, 4)),
+    _Case(
+        "plan: cut header", Fault(method="GET", path=r"\.safetensors", drop_download_after_bytes=100), (0, 4)
+    ),
     _Case("download: 500", Fault(method="GET", path=r"resolve/.*\.safetensors", skip=3, status=500)),
-    _Case("download: cut", Fault(method="GET", path=r"resolve/.*\.safetensors", skip=3, drop_download_after_bytes=90_000)),
-    _Case("download: reset", Fault(method="GET", path=r"resolve/.*\.safetensors", skip=3, drop_download_after_bytes=90_000, reset=True)),
-    _Case("download: down", Fault(method="GET", path=r"resolve/.*\.safetensors", skip=5, status=500, times=None), (0, 4, 5)),
+    _Case(
+        "download: cut",
+        Fault(method="GET", path=r"resolve/.*\.safetensors", skip=3, drop_download_after_bytes=90_000),
+    ),
+    _Case(
+        "download: reset",
+        Fault(
+            method="GET",
+            path=r"resolve/.*\.safetensors",
+            skip=3,
+            drop_download_after_bytes=90_000,
+            reset=True,
+        ),
+    ),
+    _Case(
+        "download: down",
+        Fault(method="GET", path=r"resolve/.*\.safetensors", skip=5, status=500, times=None),
+        (0, 4, 5),
+    ),
     _Case("upload: create 429", Fault(method="POST", path="repos/create", status=429, headers=_LATER)),
     _Case("upload: preupload 500", Fault(method="POST", path="preupload", status=500)),
     _Case("upload: batch 500", Fault(method="POST", path="objects/batch", status=500)),
     _Case("upload: reset", Fault(method="PUT", path="/lfs/", drop_upload_after_bytes=50_000, reset=True)),
-    _Case("upload: quota", Fault(method="POST", path="preupload", status=403, times=None), _LASTING["publish"]),
-    _Case("upload: token expires", Fault(method="POST", path="preupload", expired_token=True, times=None), _LASTING["publish"]),
+    _Case(
+        "upload: quota", Fault(method="POST", path="preupload", status=403, times=None), _LASTING["publish"]
+    ),
+    _Case(
+        "upload: token expires",
+        Fault(method="POST", path="preupload", expired_token=True, times=None),
+        _LASTING["publish"],
+    ),
     _Case("commit: 500", Fault(method="POST", path="/commit/", status=500)),
     _Case("commit: lost answer", Fault(method="POST", path="/commit/", apply_then_drop=True)),
     _Case("commit: down", Fault(method="POST", path="/commit/", status=500, times=None), _LASTING["publish"]),
     _Case("verification: 500", Fault(method="GET|POST", path="(tree|paths-info)/", status=500)),
-    _Case("verification: down", Fault(method="GET|POST", path="(tree|paths-info)/", status=500, times=None), (0, 4, 6)),
-)  # fmt: skip
+    _Case(
+        "verification: down",
+        Fault(method="GET|POST", path="(tree|paths-info)/", status=500, times=None),
+        (0, 4, 6),
+    ),
+)
 ABOUT = {HUB: ABOUT[HUB].format(count=len(_CASES))}
 
 
 def break_hub(ground: Ground, job: Job, chance: random.Random, tries: int) -> Tally:
     """`tries` of the cases, all of them where it is so many.
 
-    Pushing is what differs between commands least, and a job takes a while: each case starts from a result that
-    is made already where the fault is in what follows.
+    Where the fault is in what follows the making, the case starts from a result that is made already.
     """
     tally = Tally(job.command, HUB)
     if job.is_stand_in:

@@ -1,25 +1,27 @@
 """A short real job for each command, and the ground they run on: tiny models, a Hub of this machine, texts.
 
-quantize-exl2 needs a GPU; its job is the program with the stand-in for exllamav2's converter that its tests use.
-A job for another command is one more entry in JOBS.
+quantize-exl2 needs a GPU; its job is the program with the stand-in for exllamav2's converter that its tests
+use.  A job for another command is one more entry in JOBS.
 """
 
 import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.quantize_exl2.builders import write_llama
+
 from llmcourse.core.cache import cache_folder
 from llmcourse.testing.families import seed_family
 from llmcourse.testing.hub import LoopbackHub
 from llmcourse.testing.models import BASE_ID, CODE_ID, PROSE_ID, Family, build_family
-from tests.quantize_exl2.builders import write_llama
-from torture.running import Ended, Place
+from torture.running import Place
 
 Digests = dict[str, str]
 CONFIG = "job.yaml"
@@ -58,8 +60,6 @@ class Ground:
         if job.command not in self.undisturbed:
             place = self.place(job)
             started = place.start(job.arguments())
-            import time
-
             begin = time.monotonic()
             ended = started.ended()
             seconds = time.monotonic() - begin
@@ -204,10 +204,6 @@ JOBS = {
         ),
     )
 }
-
-
-def told(ended: Ended) -> str:
-    return f"exit {ended.code}: {ended.last_words}"
 
 
 def removed(folder: Path) -> None:

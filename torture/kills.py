@@ -11,11 +11,15 @@ from torture.tally import Tally
 KILL = "kill -9"
 TERM = "SIGTERM and Ctrl-C"
 ABOUT = {
-    KILL: "The parent is killed at a random moment of the time that the job takes; its children must end by "
-    "themselves, nothing may lie under the final name that is not whole, and the same command goes on. A run that "
-    "ends before its kill is compared and begun anew, until all kills have hit.",
-    TERM: "SIGTERM to the parent alone and to its whole group, SIGINT to the group: exit 130 within ten seconds, "
-    "and the same command goes on.",
+    KILL: (
+        "The parent is killed at a random moment of the time that the job takes; its children must end by "
+        "themselves, nothing may lie under the final name that is not whole, and the same command goes on. "
+        "A run that ends before its kill is compared and begun anew, until all kills have hit."
+    ),
+    TERM: (
+        "SIGTERM to the parent alone and to its whole group, SIGINT to the group: exit 130 within ten "
+        "seconds, and the same command goes on."
+    ),
 }
 
 

@@ -22,7 +22,7 @@ _UNWANTED = ("HF_", "LLMCOURSE_", "NO_COLOR", "FORCE_COLOR", "TERM", "COLUMNS")
 
 @dataclass(frozen=True)
 class Ended:
-    """How a process ended; `code` is negative for a signal, None where it had to be stopped for being late."""
+    """How a process ended; `code` is negative for a signal, None where it was late and was stopped."""
 
     code: int | None
     stdout: str

@@ -1,25 +1,30 @@
 """What is around a command is odd: another process on its output, its clock, its variables, its names."""
 
-import os
 import random
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-from torture.jobs import CONFIG, OUTPUT, Ground, Job, removed
-from torture.running import Place
+from torture.jobs import OUTPUT, Ground, Job, removed
 from torture.tally import Tally
 
 TWO, CLOCK, VARIABLES, NAMES = "Two on one output", "Clock jumps", "Variables", "Long and odd names"
 ABOUT = {
-    TWO: "The same command twice at the same time: one ends well, the other does too (it came late) or is refused "
-    "with 4, and the result is whole. A family tree has no lock; both end well.",
-    CLOCK: "libfaketime makes the wall clock jump a year ahead, and back to 2001, at a random moment (the monotonic "
-    "clock goes on): exit 0 and the same result.",
-    VARIABLES: "HOME unset, TMPDIR missing, no PATH, a locale without UTF-8, HOME that is no folder: exit 0, or 3 or 4 with "
-    "both sentences.",
-    NAMES: "Outputs with spaces, a newline, quotes, other alphabets, a leading dash, a name of 200 bytes: exit 0 "
-    "and the same result; a name of 300 bytes and a path of over 4096: 2 or 4.",
+    TWO: (
+        "The same command twice at the same time: one ends well, the other does too (it came late) or is "
+        "refused with 4, and the result is whole. A family tree has no lock; both end well."
+    ),
+    CLOCK: (
+        "libfaketime makes the wall clock jump a year ahead, and back to 2001, at a random moment (the "
+        "monotonic clock goes on): exit 0 and the same result."
+    ),
+    VARIABLES: (
+        "HOME unset, TMPDIR missing, no PATH, a locale without UTF-8, HOME that is no folder: exit 0, or 3 "
+        "or 4 with both sentences."
+    ),
+    NAMES: (
+        "Outputs with spaces, a newline, quotes, other alphabets, a leading dash, a name of 200 bytes: exit"
+        " 0 and the same result; a name of 300 bytes and a path of over 4096: 2 or 4."
+    ),
 }
 _LIBRARIES = "/usr/lib/*/faketime/libfaketimeMT.so.1"
 _VARIABLES: tuple[tuple[str, dict[str, str | None]], ...] = (
@@ -63,9 +68,13 @@ def clock(ground: Ground, job: Job, chance: random.Random, tries: int) -> Tally:
         offset = place.folder.with_name(f"{place.folder.name}.clock")
         offset.write_text("+0d\n")
         fake = {
-            "LD_PRELOAD": str(found[0]), "FAKETIME_TIMESTAMP_FILE": str(offset), "FAKETIME_NO_CACHE": "1",
-            "DONT_FAKE_MONOTONIC": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1", "FAKETIME_DISABLE_SHM": "1",
-        }  # fmt: skip
+            "LD_PRELOAD": str(found[0]),
+            "FAKETIME_TIMESTAMP_FILE": str(offset),
+            "FAKETIME_NO_CACHE": "1",
+            "DONT_FAKE_MONOTONIC": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "FAKETIME_DISABLE_SHM": "1",
+        }
         started = place.start(job.arguments(), fake)
         started.is_over_after(chance.uniform(0.3, seconds))
         offset.write_text(f"{jump}\n")

@@ -7,6 +7,14 @@ from pathlib import Path
 
 from torture.running import Ended
 
+_ABOUT = """Written by `make torture` (`torture/`), which breaks the world around each command on purpose.
+
+*Tries*: how often the fault was made. *Wrong*: tries that did not end as meant, with the right exit code and
+its two sentences; what they did is below the table. *Left*: files beside the output, in TMPDIR, or processes
+(torch's own cache there, `torchinductor_USER`, is not counted). *Equal*: results, afterwards, that are those of
+an undisturbed run, of all that were compared: by sha256 of the files, for GPTQ of each tensor, for autoeval by
+its figures. `quantize-exl2` runs with the stand-in for exllamav2's converter that its tests use."""
+
 
 @dataclass
 class Tally:
@@ -72,17 +80,11 @@ def merged(old: Sequence[Tally], new: Sequence[Tally]) -> list[Tally]:
 
 def page(rows: Sequence[Tally], faults: dict[str, str], machine: str) -> str:
     """docs/reliability.md. `faults` says of each kind what is done."""
-    good = sum(row.is_good for row in rows if not row.skipped)
-    lines = [
-        "# Reliability", "",
-        "Written by `make torture` (`torture/`), which breaks the world around each command on purpose and counts.",
-        f"Measured on {machine}. {good} of {sum(not row.skipped for row in rows)} rows are without a fault of ours.",
-        "",
-        "*Tries*: how often the fault was made. *Wrong*: tries that did not end as meant, with the right exit code",
-        "and its two sentences. *Left*: files beside the output, in TMPDIR, or processes. *Equal*: results of the",
-        "same command afterwards that are, byte for byte, those of an undisturbed run, of all that were compared.",
-        "`quantize-exl2` is run with the stand-in for exllamav2's converter that its tests use.",
-    ]  # fmt: skip
+    tried = [row for row in rows if not row.skipped]
+    lines = ["# Reliability", "", *_ABOUT.splitlines(), ""]
+    lines += [
+        f"Measured on {machine}: {sum(row.is_good for row in tried)} of {len(tried)} rows are faultless."
+    ]
     for fault, about in faults.items():
         own = [row for row in rows if row.fault == fault]
         if not own:

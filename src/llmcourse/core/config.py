@@ -144,16 +144,19 @@ def load(model: type[Config], source: str, overrides: Sequence[str] = ()) -> Con
     document = model.arrange(documents, folder)
     if not isinstance(document.data, dict):
         raise ConfigError(
-            "The config is not a set of keys with values.", "Write key: value lines; see configs/ for examples.",
+            "The config is not a set of keys with values.",
+            "Write lines of key: value; see configs/ for examples.",
             document.where(()),
-        )  # fmt: skip
+        )
     for override in overrides:
         apply_override(document, override, model)
     if "model" in model.model_fields and document.data.get("model") == "-":
         document.data["model"] = _piped_reference(source)
     config = validate(model, document)
     if not all(name.strip() for name in config.models()):
-        raise ConfigError("A model's name is empty.", "Give a Hub id or a folder.", document.where(("model",)))
+        raise ConfigError(
+            "A model's name is empty.", "Give a Hub id or a folder.", document.where(("model",))
+        )
     return config
 
 

@@ -16,7 +16,8 @@ import yaml
 
 from llmcourse.core.errors import ConfigError
 
-# What PyYAML raises: its own errors, and what it trips over where a value is not what its tag says, or too deep.
+# What PyYAML raises: its own errors, and what it trips over where a value is not what its tag says, or where
+# it lies too deep.
 YAML_ERRORS = (
     yaml.YAMLError, ValueError, AttributeError, LookupError, TypeError, ArithmeticError, RecursionError
 )  # fmt: skip
@@ -114,7 +115,9 @@ def _constructed(loader: yaml.SafeLoader, node: yaml.Node, name: str) -> Any:
         return loader.construct_document(node)
     except (AttributeError, LookupError, TypeError, ArithmeticError) as error:
         raise ConfigError(
-            f"{name} has a value that is not what its tag says ({error}).", "Leave tags (!!…) out.", where=name
+            f"{name} has a value that is not what its tag says ({error}).",
+            "Leave tags (!!…) out.",
+            where=name,
         ) from None
 
 
