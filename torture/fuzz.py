@@ -19,6 +19,7 @@ from llmcourse.core.errors import LlmcourseError, Problems
 from llmcourse.core.planning import Request
 from llmcourse.family_tree import request as tree
 from torture.jobs import Ground, Job
+from torture.oddities import ODD, WHOLE
 from torture.running import Ended
 from torture.tally import Tally
 
@@ -33,53 +34,6 @@ ABOUT = {
 }
 _CODES = (0, 2, 3, 4)
 _EVERY = 20  # so many are tried in this process for one that is a process of its own
-
-_ODD = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(-(10**40), 10**40),
-    st.sampled_from([0, -1, 2**31, 2**63, 2**64, -(2**63), 10**400]),
-    st.floats(allow_nan=True, allow_infinity=True),
-    st.text(max_size=40),
-    st.sampled_from(
-        [
-            "",
-            " ",
-            "-",
-            ".",
-            "..",
-            "/",
-            "~",
-            "~nobody/x",
-            "/dev/null",
-            "/dev/zero",
-            "/etc",
-            "a/b/c",
-            "../x",
-            "org/name",
-            "a\nb",
-            "\x00",
-            "\x1b[31m",
-            "\ud800",
-            "ü" * 300,
-            "x" * 5000,
-            "💥",
-            "null",
-            "NaN",
-            "1e999",
-            "${HOME}",
-            "{{ x }}",
-            "hf://",
-            "hf://a/b@",
-            "file:///etc/passwd",
-            "C:\\x",
-            "nul",
-            "model=-",
-        ]
-    ),
-    st.lists(st.integers(), max_size=3),
-    st.dictionaries(st.text(max_size=8), st.integers(), max_size=3),
-)
 
 
 def _paths(value: Any, before: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -104,13 +58,13 @@ def _changed(draw: st.DrawFn, valid: tuple[dict[str, Any], ...], keys: tuple[str
             holder = holder[key]
         action = draw(st.sampled_from(["replace", "replace", "remove", "rename", "add", "nest"]))
         if action == "replace":
-            holder[path[-1]] = draw(_ODD)
+            holder[path[-1]] = draw(ODD)
         elif action == "remove":
             del holder[path[-1]]
         elif action == "rename" and isinstance(holder, dict):
             holder[draw(st.text(min_size=1, max_size=12))] = holder.pop(path[-1])
         elif action == "add":
-            config[draw(st.sampled_from(keys))] = draw(_ODD)
+            config[draw(st.sampled_from(keys))] = draw(ODD)
         else:
             value = holder[path[-1]]
             for _ in range(draw(st.integers(1, 60))):
@@ -119,60 +73,10 @@ def _changed(draw: st.DrawFn, valid: tuple[dict[str, Any], ...], keys: tuple[str
     return json.dumps(config, ensure_ascii=draw(st.booleans()))
 
 
-_BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
-    f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
-)
-_WHOLE = (
-    b"",
-    b"\n",
-    b"---\n---\n",
-    b"null",
-    b"- a\n- b\n",
-    b"just words",
-    b"\xff\xfe\x00m\x00",
-    b"\x00" * 100,
-    b"\x89PNG\r\n",
-    b"a: b\n---\nc: d\n",
-    b"&a [*a]",
-    b"a: &a\n  b: *a\n",
-    _BOMB.encode(),
-    b"!!python/object/apply:os.system [id]",
-    b"model: !!python/name:os.system\n",
-    b"model: !unknown x\n",
-    b"model: [a\n",
-    b"\tmodel: x",
-    b"? [a]\n: b\n",
-    b"? {a: b}\n: c\n",
-    b"<<: [1, 2]\n",
-    b"<<: *nobody\n",
-    b"model: 2024-13-45\n",
-    b"model: 0o777777777777777777777\n",
-    b"[" * 3000,
-    b"{a: " * 900,
-    b"%YAML 9.9\n---\nmodel: x\n",
-    "model: ü".encode("utf-16"),
-    "model: ü".encode("latin-1"),
-    b"model: x\nmodel: y\n",
-    b"1: 2\n3: 4\n",
-    b"true: x\n",
-    b"model: >-\n",
-    b"model: !!binary abc\n",
-    b"model: !!set {a, b}\n",
-    b"model: !!omap [a: 1]\n",
-    b"model: !!timestamp 1\n",
-    b"model: 1:2:3:4:5:6:7\n",
-    b"model: .nan\n",
-    b"model: -.inf\n",
-    b"model: " + b"9" * 5000,
-    b"x" * 2_000_000,
-    b'model: "\\uD800"\n',
-)
-
-
 def _configs(job: Job, ground: Ground) -> st.SearchStrategy[bytes]:
     valid, keys = _valid(job, ground)
     changed = _changed(valid, keys).map(lambda text: text.encode("utf-8", "surrogatepass"))
-    return st.one_of(changed, changed, changed, changed, st.sampled_from(_WHOLE), _cut(changed))
+    return st.one_of(changed, changed, changed, changed, st.sampled_from(WHOLE), _cut(changed))
 
 
 @st.composite
@@ -212,7 +116,7 @@ def _local(value: Any, ground: Ground) -> Any:
 def _overrides(keys: tuple[str, ...]) -> st.SearchStrategy[tuple[str, ...]]:
     word = st.one_of(
         st.builds(lambda key, value: f"{key}={value}", st.sampled_from(keys), st.text(max_size=20)),
-        st.builds(lambda key, value: f"{key}={value!r}", st.sampled_from(keys), _ODD),
+        st.builds(lambda key, value: f"{key}={value!r}", st.sampled_from(keys), ODD),
         st.sampled_from(
             ["=", "a", "a=", "=b", "a.b.c.d=1", "model.0=x", "a[0]=1", ".=1", "..=..", "model=[", "x={"]
         ),

@@ -86,7 +86,7 @@ class Job:
     """One command on small inputs.
 
     `settings` gives its config, `overrides` go on its command line.  `digests` says what must come out alike
-    each time: hashes of files, without what tells times.  `pushes` tells a repository that it can publish to.
+    each time: hashes of files, without what tells times.
     """
 
     command: str
@@ -94,7 +94,6 @@ class Job:
     digests: Callable[[Path], Digests]
     overrides: tuple[str, ...] = ()
     is_stand_in: bool = False
-    pushes: bool = True
 
     @property
     def is_pipeline(self) -> bool:

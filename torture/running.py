@@ -1,6 +1,5 @@
 """Run a job as users do, in a session of its own with a TMPDIR of its own, and see what it leaves behind."""
 
-import json
 import os
 import signal
 import subprocess
@@ -132,8 +131,3 @@ class Started:
             code = None
         texts = [path.read_text("utf-8", "replace") for path in self._streams]
         return Ended(code, *texts)
-
-
-def json_of(path: Path) -> dict[str, object]:
-    found: dict[str, object] = json.loads(path.read_text(encoding="utf-8"))
-    return found

@@ -11,9 +11,9 @@ _ABOUT = """Written by `make torture` (`torture/`), which breaks the world aroun
 
 *Tries*: how often the fault was made. *Wrong*: tries that did not end as meant, with the right exit code and
 its two sentences; what they did is below the table. *Left*: files beside the output, in TMPDIR, or processes
-(torch's own cache there, `torchinductor_USER`, is not counted). *Equal*: results, afterwards, that are those of
-an undisturbed run, of all that were compared: by sha256 of the files, for GPTQ of each tensor, for autoeval by
-its figures. `quantize-exl2` runs with the stand-in for exllamav2's converter that its tests use."""
+(torch's own cache there, `torchinductor_USER`, is not counted). *Equal*: results, afterwards, that are those
+of an undisturbed run, of all that were compared: by sha256 of the files, for GPTQ of each tensor, for
+autoeval by its figures. `quantize-exl2` runs with the stand-in for its converter that its tests use."""
 
 
 @dataclass

@@ -4,9 +4,7 @@ Every error says the place where the value was written, and all are found at onc
 """
 
 import difflib
-import json
 import re
-import sys
 import types
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +18,7 @@ from llmcourse.core.artifact import HubKind
 from llmcourse.core.documents import YAML_ERRORS, Document, Location, read_documents
 from llmcourse.core.errors import ConfigError, LlmcourseError, Problems
 from llmcourse.core.model import ModelRef
+from llmcourse.core.piped import piped_reference
 
 
 class Strict(BaseModel):
@@ -151,38 +150,13 @@ def load(model: type[Config], source: str, overrides: Sequence[str] = ()) -> Con
     for override in overrides:
         apply_override(document, override, model)
     if "model" in model.model_fields and document.data.get("model") == "-":
-        document.data["model"] = _piped_reference(source)
+        document.data["model"] = piped_reference(source)
     config = validate(model, document)
-    if not all(name.strip() for name in config.models()):
+    if isinstance(config, CommandConfig) and not all(name.strip() for name in config.models()):
         raise ConfigError(
             "A model's name is empty.", "Give a Hub id or a folder.", document.where(("model",))
         )
     return config
-
-
-def _piped_reference(source: str) -> str:
-    """The reference that the command before us in a pipe printed: with -q a line, with --json a document.
-
-    Raises:
-        ConfigError: stdin holds the config itself, or nothing that names a model.
-    """
-    if source == "-":
-        raise ConfigError(
-            "Both the config and the model are to be read from stdin.", "Give the config as a file.", "model"
-        )
-    text = sys.stdin.read().strip()
-    if text.startswith("{"):
-        try:
-            text = str(json.loads(text)["reference"])
-        except (ValueError, KeyError):
-            text = ""  # the document of a command that failed
-    if not text or "\n" in text:
-        raise ConfigError(
-            "No model came through the pipe." if not text else "More than one line came through the pipe.",
-            "Let the command before print its result alone, with -q; if it failed, mend that first.",
-            "model",
-        )
-    return text
 
 
 def validate(model: type[Config], document: Document) -> Config:
