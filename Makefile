@@ -14,7 +14,7 @@ CHROMIUM := $(shell command -v chromium || command -v chromium-browser || comman
 INSTALL_CHROMIUM := $(if $(CHROMIUM),true,[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
   apt-get update -qq >/dev/null && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y chromium >/dev/null)
 
-.PHONY: demo test models browser mermaid slow test-gpu lint fix bench constraints clean
+.PHONY: demo test models browser mermaid slow torture test-gpu lint fix bench constraints clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m llmcourse.testing.demo
@@ -39,6 +39,10 @@ mermaid: $(BIN)/uv
 # Compares with llama.cpp's own tools too, which are built once (minutes).
 slow: $(VENV)/.dev
 	LLAMA_CPP_TOOLS="$$($(BIN)/python bench/llama_tools.py $(VENV)/llama.cpp)" $(BIN)/pytest -n auto --dist worksteal -m "slow or gpu" $(ARGS)
+
+# Breaks the world around every command and writes docs/reliability.md; ARGS="--only kill merge" does a part.
+torture: models
+	nice $(BIN)/python -m torture $(ARGS)
 
 # For a machine with CUDA, whose own Python has torch, nvcc and ninja.  With WHEELS=DIR, a folder with the wheels
 # of what is missing there, no network is used.

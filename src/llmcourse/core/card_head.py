@@ -5,6 +5,8 @@ from typing import Any
 
 import yaml
 
+from llmcourse.core.documents import YAML_ERRORS
+
 _CARD_HEAD = re.compile(r"\A\s*---[ \t]*\r?\n(.*?)^---[ \t]*$", re.DOTALL | re.MULTILINE)
 
 
@@ -15,6 +17,6 @@ def card_metadata(text: str) -> dict[str, Any]:
         return {}
     try:
         head = yaml.safe_load(found[1])
-    except (yaml.YAMLError, ValueError):  # ValueError: a date that no calendar has
+    except YAML_ERRORS:
         return {}
     return head if isinstance(head, dict) else {}

@@ -4,9 +4,7 @@ Every error says the place where the value was written, and all are found at onc
 """
 
 import difflib
-import json
 import re
-import sys
 import types
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,9 +15,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from llmcourse.core.artifact import HubKind
-from llmcourse.core.documents import Document, Location, read_documents
+from llmcourse.core.documents import YAML_ERRORS, Document, Location, read_documents
 from llmcourse.core.errors import ConfigError, LlmcourseError, Problems
 from llmcourse.core.model import ModelRef
+from llmcourse.core.piped import piped_reference
 
 
 class Strict(BaseModel):
@@ -142,36 +141,22 @@ def load(model: type[Config], source: str, overrides: Sequence[str] = ()) -> Con
     documents = read_documents(source)
     folder = Path.cwd() if source == "-" else Path(source).absolute().parent
     document = model.arrange(documents, folder)
+    if not isinstance(document.data, dict):
+        raise ConfigError(
+            "The config is not a set of keys with values.",
+            "Write lines of key: value; see configs/ for examples.",
+            document.where(()),
+        )
     for override in overrides:
         apply_override(document, override, model)
     if "model" in model.model_fields and document.data.get("model") == "-":
-        document.data["model"] = _piped_reference(source)
-    return validate(model, document)
-
-
-def _piped_reference(source: str) -> str:
-    """The reference that the command before us in a pipe printed: with -q a line, with --json a document.
-
-    Raises:
-        ConfigError: stdin holds the config itself, or nothing that names a model.
-    """
-    if source == "-":
+        document.data["model"] = piped_reference(source)
+    config = validate(model, document)
+    if isinstance(config, CommandConfig) and not all(name.strip() for name in config.models()):
         raise ConfigError(
-            "Both the config and the model are to be read from stdin.", "Give the config as a file.", "model"
+            "A model's name is empty.", "Give a Hub id or a folder.", document.where(("model",))
         )
-    text = sys.stdin.read().strip()
-    if text.startswith("{"):
-        try:
-            text = str(json.loads(text)["reference"])
-        except (ValueError, KeyError):
-            text = ""  # the document of a command that failed
-    if not text or "\n" in text:
-        raise ConfigError(
-            "No model came through the pipe." if not text else "More than one line came through the pipe.",
-            "Let the command before print its result alone, with -q; if it failed, mend that first.",
-            "model",
-        )
-    return text
+    return config
 
 
 def validate(model: type[Config], document: Document) -> Config:
@@ -193,7 +178,7 @@ def apply_override(document: Document, override: str, model: type[ConfigFile]) -
     try:
         # A dash alone is a list with nothing in it to YAML, and stdin to everybody else.
         value = text if text == "-" else yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
+    except YAML_ERRORS:
         raise ConfigError(
             f"The value of {override!r} is not YAML.",
             "Quote it for YAML too, as in key='\"a: b\"'.",

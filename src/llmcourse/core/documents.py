@@ -16,6 +16,11 @@ import yaml
 
 from llmcourse.core.errors import ConfigError
 
+# What PyYAML raises: its own errors, and what it trips over where a value is not what its tag says, or where
+# it lies too deep.
+YAML_ERRORS = (
+    yaml.YAMLError, ValueError, AttributeError, LookupError, TypeError, ArithmeticError, RecursionError
+)  # fmt: skip
 Location = tuple[str | int, ...]
 # Aliases let a few lines stand for billions of values; no honest config comes near this many.
 MAX_VALUES = 200_000
@@ -91,7 +96,7 @@ def parse(text: str, name: str) -> list[Document]:
                 continue
             _refuse_bombs(node, name)
             marks = dict(_marks(loader, node, (), name, checked))
-            documents.append(Document(loader.construct_document(node), marks, text))
+            documents.append(Document(_constructed(loader, node, name), marks, text))
     except yaml.MarkedYAMLError as error:
         raise _yaml_error(error, name) from None
     except RecursionError:
@@ -102,6 +107,18 @@ def parse(text: str, name: str) -> list[Document]:
     if not documents:
         raise ConfigError(f"{name} is empty.", "Write a config; see configs/ for examples.", where=name)
     return documents
+
+
+def _constructed(loader: yaml.SafeLoader, node: yaml.Node, name: str) -> Any:
+    """The values of a node; PyYAML trips over values that are not what their tag says (`!!timestamp x`)."""
+    try:
+        return loader.construct_document(node)
+    except (AttributeError, LookupError, TypeError, ArithmeticError) as error:
+        raise ConfigError(
+            f"{name} has a value that is not what its tag says ({error}).",
+            "Leave tags (!!…) out.",
+            where=name,
+        ) from None
 
 
 def _yaml_error(error: yaml.MarkedYAMLError, name: str) -> ConfigError:

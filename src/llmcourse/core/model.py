@@ -206,7 +206,7 @@ def _json(ref: ModelRef, files: ModelFiles, name: str) -> dict[str, Any]:
         raise PlanError(_what_instead(ref, files, name), _WANTED, where=str(ref))
     try:
         data = json.loads(files.text(name))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PlanError(
             f"{name} of {ref} is damaged: {error}.", "Download or write it again.", str(ref)
         ) from None

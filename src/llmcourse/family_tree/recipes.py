@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from llmcourse.core.documents import parse
+from llmcourse.core.documents import YAML_ERRORS, parse
 from llmcourse.core.errors import ConfigError
 
 # In the order in which they are looked for.
@@ -57,7 +57,7 @@ def recipe_of(text: str) -> tuple[Ingredient, ...]:
         return ()
     try:
         return _parents_in(_documents(text))
-    except (ConfigError, yaml.YAMLError, ValueError, RecursionError, OverflowError):
+    except (ConfigError, *YAML_ERRORS):
         return ()  # a number with hundreds of digits, an alias that holds itself
 
 

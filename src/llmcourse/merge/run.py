@@ -6,6 +6,7 @@ point, and a tokenizer that cannot be copied is an error.
 """
 
 import base64
+import errno
 import logging
 import shutil
 from collections.abc import Iterator
@@ -278,6 +279,8 @@ def _mergekit_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise file_error(error) from error
         logging.exception("merge failed")
         refusal = file_error(error)
         raise LibraryError(refusal.what, refusal.fix) from error

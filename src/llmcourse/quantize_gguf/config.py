@@ -123,7 +123,7 @@ class Config(CommandConfig):
         return not self.keep_local and path.endswith(".gguf") and path != IMATRIX_NAME
 
     def models(self) -> dict[str, ModelRef]:
-        return {name: ModelRef.parse(name) for name in (self.model, self.base) if name}
+        return {name: ModelRef.parse(name) for name in (self.model, self.base) if name is not None}
 
     def files(self) -> dict[str, Path]:
         named = [self.imatrix.text, self.imatrix.file] if self.imatrix else []

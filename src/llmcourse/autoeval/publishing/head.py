@@ -5,6 +5,7 @@ from typing import Any
 
 import yaml
 
+from llmcourse.core.documents import YAML_ERRORS
 from llmcourse.core.errors import PublishError
 
 _HEAD = re.compile(r"\A(\ufeff?\s*---[ \t]*\r?\n)(.*?)(^---[ \t]*(?:\r?\n|\Z))", re.DOTALL | re.MULTILINE)
@@ -51,7 +52,7 @@ def with_key(card: str, key: str, value: Any) -> str:
 def _read(head: str) -> dict[str, Any]:
     try:
         data = yaml.safe_load(head)
-    except (yaml.YAMLError, ValueError) as error:
+    except YAML_ERRORS as error:
         raise PublishError(
             "The head of the card is no YAML.", "Correct the card on the Hub first.", where="README.md"
         ) from error

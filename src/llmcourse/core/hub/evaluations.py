@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
+from llmcourse.core.documents import YAML_ERRORS
 from llmcourse.core.hub.client import HUB_ERRORS, status_of
 from llmcourse.core.hub.edit import Place, read_texts
 
@@ -32,13 +33,14 @@ def read_benchmark(dataset: str) -> Benchmark | None:
     """
     try:
         text = read_texts(Place(dataset, "dataset"), ["eval.yaml"])["eval.yaml"]
-        data = yaml.safe_load(text) if text else None
-    except yaml.YAMLError:
-        return None  # then the Hub shows no leaderboard of it either
     except HUB_ERRORS as error:
         if status_of(error) in (401, 403, 404):
             return None
         raise
+    try:
+        data = yaml.safe_load(text) if text else None
+    except YAML_ERRORS:
+        return None  # then the Hub shows no leaderboard of it either
     listed = data.get("tasks") if isinstance(data, dict) else None
     tasks = [item for item in listed or [] if isinstance(item, dict) and "id" in item]
     named = tuple((str(item["id"]), item.get("config")) for item in tasks)

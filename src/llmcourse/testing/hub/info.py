@@ -73,7 +73,7 @@ def facts(state: HubState, repo: Repo, commit: Commit) -> Facts:
 def _config(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         # A broken config.json is a state users produce; the Hub then knows no configuration.
         return {}
     return value if isinstance(value, dict) else {}
