@@ -79,6 +79,14 @@ dist: $(VENV)/.dev
 	$(UV) build --quiet --out-dir dist
 	$(BIN)/twine check --strict dist/*.whl dist/*.tar.gz
 
+# A dry run: make release VERSION=0.1.0; with ARGS=--tag or ARGS=--publish it is done.
+release: $(VENV)/.dev
+	$(BIN)/python scripts/release.py $(VERSION) $(ARGS)
+
+# The wheel on each Python that it claims and that is here.
+test-pythons: $(VENV)/.dev
+	$(BIN)/pytest -m slow tests/package/test_pythons.py $(ARGS)
+
 clean:
 	rm -rf $(VENV) $(GPU) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .lint-imports.log demo-out dist
 
