@@ -51,7 +51,7 @@ def installed() -> dict[str, Package]:
         "--with-system",
     )
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    found = {}
+    found: dict[str, Package] = {}
     # A package may lie on the path twice; the first is the one that is imported.
     for row in json.loads(listed):
         name = canonicalize_name(row["Name"])
@@ -88,7 +88,8 @@ def table(names: set[str], packages: dict[str, Package]) -> str:
 
 
 def link(home: str) -> str:
-    return f"<{home}>" if home.startswith("http") else ""
+    """Empty where the metadata names none, or the index's own old pages, which are gone."""
+    return f"<{home}>" if home.startswith("http") and "pythonhosted" not in home else ""
 
 
 def page() -> str:

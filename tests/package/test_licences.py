@@ -30,6 +30,6 @@ def test_each_extra_is_listed(extra: str) -> None:
 
 @pytest.mark.slow
 def test_the_page_is_what_is_installed() -> None:
-    command = [sys.executable, ROOT / "scripts" / "licences.py", "--check"]
+    command = [sys.executable, str(ROOT / "scripts" / "licences.py"), "--check"]
     ended = subprocess.run(command, capture_output=True, text=True)
     assert (ended.returncode, ended.stderr) == (0, "")
