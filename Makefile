@@ -14,7 +14,7 @@ CHROMIUM := $(shell command -v chromium || command -v chromium-browser || comman
 INSTALL_CHROMIUM := $(if $(CHROMIUM),true,[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
   apt-get update -qq >/dev/null && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y chromium >/dev/null)
 
-.PHONY: demo test models browser mermaid slow torture test-gpu lint fix bench constraints clean
+.PHONY: demo test models browser mermaid slow torture test-gpu lint fix bench constraints dist release test-pythons clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m llmcourse.testing.demo
@@ -77,8 +77,22 @@ bench: $(VENV)/.dev
 constraints: $(VENV)/.dev
 	$(UV) pip freeze --python $(BIN)/python --exclude-editable | sed 's/+cpu$$//' | grep -vE '^pip==' > constraints.txt
 
+# The source archive, and the wheel made from it, as PyPI's users get them.
+dist: $(VENV)/.dev
+	rm -rf dist
+	$(UV) build --quiet --out-dir dist
+	$(BIN)/twine check --strict dist/*.whl dist/*.tar.gz
+
+# A dry run: make release VERSION=0.1.0; with ARGS=--tag or ARGS=--publish it is done.
+release: $(VENV)/.dev
+	$(BIN)/python scripts/release.py $(VERSION) $(ARGS)
+
+# The wheel on each Python that it claims and that is here.
+test-pythons: $(VENV)/.dev
+	$(BIN)/pytest -m slow tests/package/test_pythons.py $(ARGS)
+
 clean:
-	rm -rf $(VENV) $(GPU) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .lint-imports.log demo-out
+	rm -rf $(VENV) $(GPU) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .lint-imports.log demo-out dist
 
 $(BIN)/uv:
 	@echo "setting up $(VENV) …"

@@ -1,20 +1,15 @@
 """With the core install alone every help, every plan and every error works, and says what is missing."""
 
-import hashlib
-import os
 import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 from llmcourse.cli import COMMANDS
 from llmcourse.testing.plugin import Cli
 from tests.model_folders import write_model
+from tests.package.installing import ROOT
 
-ROOT = Path(__file__).parent.parent
 RECIPE = """\
 models:
   - {model: ./a, parameters: {weight: 0.5}}
@@ -23,46 +18,13 @@ merge_method: linear
 """
 
 
-def run(*command: str | Path) -> None:
-    environment = dict(os.environ)
-    if "PIP_FIND_LINKS" in environment:
-        environment["UV_FIND_LINKS"] = environment["PIP_FIND_LINKS"]
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr
-
-
-def install(folder: Path) -> None:
-    constraints = ("--constraint", ROOT / "constraints.txt", "-e", ROOT)
-    uv = Path(sys.prefix) / "bin" / "uv"
-    if uv.exists():
-        run(uv, "venv", "--quiet", "--python", sys.executable, folder)
-        run(uv, "pip", "install", "--quiet", "--python", folder / "bin" / "python", *constraints)
-    else:
-        run(sys.executable, "-m", "venv", folder)
-        run(folder / "bin" / "python", "-m", "pip", "install", "--quiet", *constraints)
-
-
-@pytest.fixture(scope="session")
-def core_python() -> Iterator[str]:
-    """Python of an environment that has the core install alone; made once for a set of dependencies."""
-    wanted = (ROOT / "pyproject.toml").read_bytes() + (ROOT / "constraints.txt").read_bytes()
-    key = hashlib.sha256(wanted + sys.version.encode() + str(ROOT).encode()).hexdigest()[:16]
-    folder = ROOT / ".cache" / "core-venv" / key
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        if not (folder / "complete").exists():
-            install(folder)
-            (folder / "complete").touch()
-    yield str(folder / "bin" / "python")
-
-
 @pytest.fixture
-def core(llmcourse: Cli, core_python: str) -> Cli:
+def core(core: Cli) -> Cli:
     """The program of the core install, with two models and a recipe where it runs."""
     for name in ("a", "b"):
-        write_model(llmcourse.folder / name)
-    (llmcourse.folder / "m.yaml").write_text(RECIPE)
-    return Cli(llmcourse.folder, llmcourse.env, core_python)
+        write_model(core.folder / name)
+    (core.folder / "m.yaml").write_text(RECIPE)
+    return core
 
 
 def test_the_core_install_is_without_heavy_libraries(core_python: str) -> None:
