@@ -15,13 +15,15 @@ import llmcourse
 from tests.package.installing import ROOT, Built, done, tracked
 
 # Folder in this tree -> folder in the wheel. What is tracked below the one is below the other.
-PACKAGED = {"src/llmcourse/": "llmcourse/"}
+PACKAGED = {"src/llmcourse/": "llmcourse/", "configs/": "llmcourse/configs/"}
 # Tracked, but of no use to whoever gets the source archive.
 LEFT_OUT = (".ci/",)
 # One of each kind of data; should one kind be lost from the tree itself, its name is missed here.
 DATA = (
     "llmcourse/py.typed",
     "llmcourse/merge/card.md.jinja",
+    "llmcourse/run/report.html.jinja",
+    "llmcourse/configs/merge/slerp.yaml",
     "llmcourse/autoeval/suites/tiny.yaml",
     "llmcourse/autoeval/tasks/tiny/text.jsonl",
     "llmcourse/autoeval/publishing/leaderboard.html.jinja",
