@@ -25,6 +25,8 @@ def test_init_writes_a_config_whose_header_names_it(tmp_path: Path) -> None:
     text = (tmp_path / "mine.yaml").read_text()
     assert "llmcourse merge mine.yaml -o merged" in text
     assert "configs/merge/slerp.yaml" not in text
+    assert text.startswith("# yaml-language-server: $schema=merge.schema.json\n# SLERP")
+    assert json.loads((tmp_path / "merge.schema.json").read_text()) == schema_of("merge")
 
 
 def test_init_writes_over_nothing(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The schemas take what the commands take, and refuse what they refuse."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,18 @@ VALIDATORS = {name: Draft202012Validator(schema_of(name)) for name in READERS}
 @pytest.mark.parametrize("command", VALIDATORS)
 def test_a_schema_is_one(command: str) -> None:
     Draft202012Validator.check_schema(schema_of(command))
+
+
+@pytest.mark.parametrize("command", VALIDATORS)
+def test_the_schemas_in_the_repository_are_current(command: str) -> None:
+    kept = json.loads((ROOT / "docs" / "schemas" / f"{command}.json").read_text())
+    assert kept == schema_of(command), "run `make schemas`"
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_config_we_ship_names_its_schema(path: Path) -> None:
+    line = path.read_text().splitlines()[0].removeprefix("# yaml-language-server: $schema=")
+    assert (path.parent / line).resolve() == ROOT / "docs" / "schemas" / f"{path.parent.name}.json"
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -4,9 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llmcourse.core.errors import PlanError, unknown_name
+from llmcourse.core.workspace import write_json
+from llmcourse.schema import schema_of
 
 # The one that most people want first.
-_USUAL = {"merge": "slerp", "autoeval": "nous", "family-tree": "ancestors"}
+_USUAL = {"merge": "slerp", "autoeval": "nous", "family-tree": "ancestors", "run": "nightly"}
+# What the YAML extension of editors reads.
+_SCHEMA_LINE = "# yaml-language-server: $schema="
 
 
 def configs_folder() -> Path:
@@ -25,6 +29,8 @@ def summaries(commands: Sequence[str]) -> dict[str, str]:
 def write(command: str, name: str | None, output: str | None) -> str:
     """Write it, and return where; with `-` nothing is written, and the text itself is returned.
 
+    The command's JSON Schema is written beside it, for editors, unless there is a file of that name.
+
     Raises:
         ConfigError: there is no config of that name.
         PlanError: something of that name is there already.
@@ -37,15 +43,21 @@ def write(command: str, name: str | None, output: str | None) -> str:
     target = Path(f"{name}.yaml" if output in (None, "-") else output)
     # Its header shows how to run it from the repository; what is shown here is where it lies now.
     text = source.read_text(encoding="utf-8").replace(f"configs/{command}/{name}.yaml", str(target))
+    first, _, text = text.partition("\n")
+    assert first.startswith(_SCHEMA_LINE), "every config we ship names its schema"
     if output == "-":
         return text
+    schema = target.with_name(f"{command}.schema.json")
     try:
         with target.open("x", encoding="utf-8") as file:
-            file.write(text)
+            file.write(f"{_SCHEMA_LINE}{schema.name}\n{text}")
     except FileExistsError:
         raise PlanError(f"{target} is there already.", "Give another name with -o.", str(target)) from None
+    if not schema.exists():
+        write_json(schema, schema_of(command))
     return str(target)
 
 
 def _first_comment(path: Path) -> str:
-    return path.read_text(encoding="utf-8").splitlines()[0].removeprefix("#").strip()
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return next(line for line in lines if not line.startswith(_SCHEMA_LINE)).removeprefix("#").strip()

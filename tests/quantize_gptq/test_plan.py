@@ -106,6 +106,10 @@ def test_a_gpu_is_used_where_there_is_one() -> None:
         ),
         ({"files": {"model.safetensors": 1, "config.json": 1}}, "has no tokenizer"),
         ({"is_adapter": True}, "is a LoRA adapter"),
+        (
+            {"config": {"architectures": ["LlamaForCausalLM"], "pad_token_id": 9, "vocab_size": 9}},
+            "pads with token 9, and its vocabulary has 9",
+        ),
     ],
 )
 def test_what_is_no_language_model_is_refused(changes: dict[str, Any], sentence: str) -> None:

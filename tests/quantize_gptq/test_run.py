@@ -27,6 +27,10 @@ print("same", share, bool(torch.isfinite(first).all()))
 """
 
 
+def _pads_with(folder: Path) -> object:
+    return json.loads((folder / "config.json").read_text()).get("pad_token_id")
+
+
 @pytest.fixture(scope="module")
 def quality(texts: Path) -> dict[str, object]:
     return {"text": str(texts / "held-out.txt"), "chunks": 4}
@@ -73,6 +77,7 @@ def test_the_checkpoint_has_all_that_readers_look_for(by_bits: dict[int, Made], 
     )
     for name in ("tokenizer.json", "tokenizer_config.json", "tokenizer.model"):
         assert (made.folder / name).read_bytes() == (adapter.model / name).read_bytes()
+    assert _pads_with(made.folder) == _pads_with(adapter.model)
     assert str(adapter.folder) not in "".join(
         path.read_text() for path in made.folder.iterdir() if path.suffix in (".json", ".csv")
     )

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from gptqmodel import BACKEND, GPTQModel
+from gptqmodel.nn_modules.qlinear.torch import TorchLinear
 from transformers import AutoModelForCausalLM
 
 from llmcourse.core.artifact import sha256_of
 from llmcourse.core.isolated import Job
-from llmcourse.core.machine import usable_cpus
+from llmcourse.core.machine import this_machine, usable_cpus
 from llmcourse.core.progress import Progress
 from llmcourse.core.workspace import write_json
 from llmcourse.quality.records import Base, Comparison, Tokens
@@ -25,7 +26,8 @@ from llmcourse.quantize_gptq.failures import refuse_nan, too_short
 
 QUALITY_NAME = "quality.json"
 _PROMPT = "The meaning of life is"
-_SAMPLE_TOKENS = 5  # each takes the weights out of their packing anew on a processor
+_SAMPLE_TOKENS = 5
+_UNPACKED_SHARE = 0.25  # of free memory, for weights in 16 bits beside the packed ones
 
 
 def try_checkpoint(
@@ -47,12 +49,17 @@ def load_quantized(folder: Path, config: Config, settings: dict[str, Any]) -> An
     """The checkpoint in `folder`, read as its users read it."""
     # On the processor gptqmodel would choose a kernel that does not read whole rows as groups.
     is_plain = settings["device"] == "cpu" and config.method != "awq"
-    return GPTQModel.load(
+    model = GPTQModel.load(
         str(folder),
         device=settings["device"],
         backend=BACKEND.GPTQ_TORCH if is_plain else BACKEND.AUTO,
         trust_remote_code=config.trust_remote_code,
     ).model.eval()
+    if is_plain and 2 * settings["parameters"] < this_machine().memory_bytes * _UNPACKED_SHARE:
+        for module in model.modules():
+            if isinstance(module, TorchLinear):
+                module.enable_weight_cache()  # else each pass takes all weights out of their packing anew
+    return model
 
 
 class Measuring:

@@ -121,7 +121,18 @@ def _model_checks(config: Config, model: ModelFacts) -> Iterator[Check]:
     if config.method == "awq" and model.config.get("model_type") == "gpt2":
         yield fail("method", "gptqmodel's AWQ does not fit the layers of GPT-2.", "Use method: gptq.")
     yield from tokenizer_checks(config.model, model)
+    yield from _padding_checks(config, model)
     yield from _context_checks(config, model)
+
+
+def _padding_checks(config: Config, model: ModelFacts) -> Iterator[Check]:
+    padding, words = model.config.get("pad_token_id"), model.config.get("vocab_size")
+    if isinstance(padding, int) and isinstance(words, int) and padding >= words:
+        yield fail(
+            config.model,
+            f"{config.model} pads with token {padding}, and its vocabulary has {words}.",
+            "Correct pad_token_id in its config.json.",
+        )
 
 
 def _context_checks(config: Config, model: ModelFacts) -> Iterator[Check]:
