@@ -18,6 +18,7 @@ from llmcourse.core.console import Console
 from llmcourse.core.errors import LlmcourseError, Problems
 from llmcourse.core.planning import Request
 from llmcourse.family_tree import request as tree
+from llmcourse.run import command as pipelines
 from torture.jobs import Ground, Job
 from torture.oddities import ODD, WHOLE
 from torture.running import Ended
@@ -147,7 +148,7 @@ def fuzz(ground: Ground, job: Job, chance: random.Random, tries: int) -> Tally:
         (place.folder / "fuzzed.yaml").write_bytes(config)
         is_process = tally.tries % _EVERY == _EVERY - 1 and not job.is_stand_in
         if is_process:
-            mode = ("-n", "--json") if job.is_pipeline else ("--offline",)
+            mode = ("-n", "--json") if job.can_plan else ("--offline",)
             arguments = ("-m", "llmcourse", job.command, "fuzzed.yaml", *mode, "-o", "out")
             ended = place.run((*arguments, "--", *overrides))
         else:
@@ -155,7 +156,7 @@ def fuzz(ground: Ground, job: Job, chance: random.Random, tries: int) -> Tally:
         ended = _with_checks(ended)
         tally.see(ended, _CODES, f"{config[:300]!r} {overrides}")
         extra = [name for name in _listed(place.folder) if name not in before and name != "fuzzed.yaml"]
-        made = [name for name in extra if job.is_pipeline or ended.code != 0]
+        made = [name for name in extra if job.can_plan or ended.code != 0]
         tally.left(made, f"{config[:200]!r} {overrides}")
         for name in extra:
             _delete(place.folder / name)
@@ -168,9 +169,13 @@ def fuzz(ground: Ground, job: Job, chance: random.Random, tries: int) -> Tally:
 def _planned(job: Job, overrides: tuple[str, ...]) -> int:
     console = Console(is_json=True, progress="none")
     try:
-        if job.is_pipeline:
+        if job.has_five_steps:
             return execute(
                 job.command, Request("fuzzed.yaml", overrides, output="out", dry_run=True), console
+            )
+        if job.command == "run":
+            return pipelines.execute(
+                pipelines.Request("fuzzed.yaml", overrides, output="out", dry_run=True), console
             )
         tree.read(tree.Request(("fuzzed.yaml", *overrides), {"output": "out"}, is_offline=True))
     except LlmcourseError as error:
@@ -185,7 +190,10 @@ def _with_checks(ended: Ended) -> Ended:
     """A plan that cannot work says so on stdout: its failed checks are the sentences."""
     if ended.code not in (2, 3, 4) or "error: " in ended.stderr or not ended.stdout.startswith("{"):
         return ended
-    failed = [check for check in json.loads(ended.stdout).get("checks", ()) if check["status"] == "fail"]
+    plan = json.loads(ended.stdout)
+    checks = [*plan.get("checks", ()), *(check for step in plan.get("steps", ()) if isinstance(step, dict)
+                                         for check in step["checks"])]  # fmt: skip
+    failed = [check for check in checks if check["status"] == "fail"]
     told = [
         f"error: {check['what']} fix: {check['fix']}" for check in failed if check["what"] and check["fix"]
     ]

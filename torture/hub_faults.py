@@ -95,11 +95,11 @@ def break_hub(ground: Ground, job: Job, chance: random.Random, tries: int) -> Ta
             "its stand-in program takes a local model; its publishing is tested in tests/quantize_exl2"
         )
         return tally
-    cases = [case for case in _CASES if job.is_pipeline or case.phase.startswith("plan")]
+    cases = [case for case in _CASES if job.has_five_steps or case.phase.startswith("plan")]
     chosen = cases if tries >= len(cases) else chance.sample(cases, tries)
     expected, _ = ground.expected(job)
     made = ground.place(job)
-    if job.is_pipeline:
+    if job.has_five_steps:
         ended = made.run(job.arguments())
         tally.check(ended, [0], "before the faults")
     for number, case in enumerate(chosen):
@@ -115,17 +115,17 @@ def break_hub(ground: Ground, job: Job, chance: random.Random, tries: int) -> Ta
 
 
 def _one(ground: Ground, job: Job, place: Place, case: _Case, repo: str, tally: Tally) -> None:
-    push = repo if job.is_pipeline else None
+    push = repo if job.has_five_steps else None
     fault = replace(case.fault)
     # A relative that cannot be read is part of the drawing; the model that was asked for is not.
-    codes = (*case.codes, 0) if not job.is_pipeline else case.codes
+    codes = (*case.codes, 0) if not job.has_five_steps else case.codes
     ground.hub.faults.append(fault)
     try:
         ended = place.run(job.arguments(push=push))
     finally:
         ground.hub.clear_faults()
     tally.see(ended, codes, case.phase)
-    again = ended if ended.code == 0 and job.is_pipeline else place.run(job.arguments(push=push))
+    again = ended if ended.code == 0 and job.has_five_steps else place.run(job.arguments(push=push))
     if tally.check(again, [0], f"after {case.phase}") and push:
         _published(ground, place, repo, case, tally)
 

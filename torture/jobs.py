@@ -96,8 +96,13 @@ class Job:
     is_stand_in: bool = False
 
     @property
-    def is_pipeline(self) -> bool:
-        """Whether it has the five steps, with a staging folder and a lock."""
+    def has_five_steps(self) -> bool:
+        """Whether it makes one result, with a staging folder and a lock."""
+        return self.command not in ("family-tree", "run")
+
+    @property
+    def can_plan(self) -> bool:
+        """Whether it has --dry-run, with which nothing is written."""
         return self.command != "family-tree"
 
     def write(self, ground: Ground, folder: Path) -> None:
@@ -112,7 +117,7 @@ class Job:
             return (
                 "-m", "tests.quantize_exl2.program", "tests.quantize_exl2.stand_in_run", json.dumps(request)
             )  # fmt: skip
-        pushed = ("--push", push) if push and self.is_pipeline else ()
+        pushed = ("--push", push) if push and self.has_five_steps else ()
         return ("-m", "llmcourse", self.command, CONFIG, *self.overrides, "-o", output, *pushed)
 
     def known(self, place: Place) -> set[str]:
@@ -200,6 +205,23 @@ JOBS = {
             "family-tree",
             lambda ground: {"model": _TREE_ID, "direction": "up", "formats": ["html", "json", "mermaid"]},
             _hashed("**/*"),
+        ),
+        Job(
+            "run",
+            lambda ground: {
+                "matrix": {"dtype": ["bfloat16", "float16"]},
+                "steps": {
+                    "merge": {
+                        "with": {
+                            "models": [{"model": CODE_ID, "parameters": {"weight": 1}}],
+                            "merge_method": "linear",
+                            "dtype": "${matrix.dtype}",
+                        }
+                    },
+                    "family-tree": {"with": {"model": "${merge}", "formats": ["mermaid"]}},
+                },
+            },
+            _hashed("*/*.safetensors", "*/tokenizer*"),
         ),
     )
 }

@@ -47,7 +47,7 @@ def kill(ground: Ground, job: Job, chance: random.Random, tries: int) -> Tally:
 def _half_made(output: Path, expected: dict[str, str], job: Job, tally: Tally, about: str) -> None:
     """What has its final name already is whole; a family tree's files have theirs one by one."""
     made = job.digests(output) if output.exists() else {}
-    if not made.items() <= expected.items() or (job.is_pipeline and made and made != expected):
+    if not made.items() <= expected.items() or (job.has_five_steps and made and made != expected):
         tally.wrong.append(f"{about}: half a result under the final name")
 
 
