@@ -40,6 +40,11 @@ class Document:
         """The marks as they are when this document becomes the value at `prefix`."""
         return {(*prefix, *location): mark for location, mark in self.marks.items()}
 
+    def marks_of(self, *prefix: str | int) -> dict[Location, str]:
+        """The marks as they are in the value at `prefix`, taken for itself."""
+        length = len(prefix)
+        return {place[length:]: mark for place, mark in self.marks.items() if place[:length] == prefix}
+
     def where(self, location: Location) -> str | None:
         """The place of this value, or of the nearest value around it."""
         for end in range(len(location), -1, -1):

@@ -141,12 +141,7 @@ def _wrapped(document: Document, folder: Path) -> Document:
     stages = []
     for index, item in enumerate(items):
         prefix: Location = ("merge", index) if isinstance(value, list) else ("merge",)
-        marks = {
-            location[len(prefix) :]: mark
-            for location, mark in document.marks.items()
-            if location[: len(prefix)] == prefix
-        }
-        stages.append(Document(item, marks))
+        stages.append(Document(item, document.marks_of(*prefix)))
     return _with_stages(document, stages)
 
 

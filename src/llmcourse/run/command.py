@@ -76,7 +76,7 @@ def execute(request: Request, console: Console) -> int:
     output = _output(request, pipeline)
     folder = Path.cwd() if request.pipeline == "-" else Path(request.pipeline).absolute().parent
     found = works(pipeline, folder, output, document.where)
-    settings = Settings(console, folder, request.no_push, request.force, document.where)
+    settings = Settings(console, folder, request.no_push, request.force, document)
     whole = look(found, settings)
     if request.dry_run:
         with suppress(BrokenPipeError):

@@ -1,6 +1,6 @@
 """One work of a pipeline as the command it is: its config, its plan, its run."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib import import_module
@@ -34,13 +34,13 @@ class StepConsole(Console):
 
 @dataclass(frozen=True)
 class Settings:
-    """How all works of a pipeline are run; `where` is the place of a value in the pipeline's file."""
+    """How all works of a pipeline are run; `document` is the pipeline as it was written."""
 
     console: Console
     folder: Path
     no_push: bool
     force: bool
-    where: Callable[..., str | None]
+    document: Document
 
     def console_of_step(self) -> StepConsole:
         mine = self.console
@@ -55,44 +55,22 @@ def config_of(work: Work, settings: Settings) -> CommandConfig:
     """
     package = f"llmcourse.{work.command.replace('-', '_')}"
     model = cast(type[CommandConfig], import_module(f"{package}.config").Config)
-    if work.config:
-        document = model.arrange(read_documents(str(work.config)), work.config.absolute().parent)
-        for key, value in work.settings.items():
-            location = model.override_location((key,))
-            put_value(document.data, location, value, f"with.{key}")
-            marks = _marks(work, settings, dict(work.settings), (key,))
-            document.marks |= {(*location, *rest[1:]): mark for rest, mark in marks.items()}
-    else:
-        marks = _marks(work, settings, dict(work.settings), ())
-        document = model.arrange([Document(dict(work.settings), marks)], settings.folder)
+    written = settings.document.marks_of(*work.place)
+    if work.config is None:
+        return validate(model, model.arrange([Document(dict(work.settings), written)], settings.folder))
+    document = model.arrange(read_documents(str(work.config)), work.config.absolute().parent)
+    for key, value in work.settings.items():
+        location = model.override_location((key,))
+        put_value(document.data, location, value, f"with.{key}")
+        marks = settings.document.marks_of(*work.place, key)
+        document.marks |= {(*location, *place): mark for place, mark in marks.items()}
     return validate(model, document)
 
 
 def publication_of(work: Work, settings: Settings) -> Publication:
     """What a step with the command `push` says."""
-    marks = _marks(work, settings, dict(work.settings), ())
+    marks = settings.document.marks_of(*work.place)
     return validate(Publication, Document(dict(work.settings), marks))
-
-
-def _marks(
-    work: Work, settings: Settings, data: Mapping[str, Any], start: tuple[str, ...]
-) -> dict[tuple[str | int, ...], str]:
-    """Where each key of the settings stands in the pipeline's file."""
-    places: dict[tuple[str | int, ...], str] = {}
-
-    def visit(value: Any, location: tuple[str | int, ...]) -> None:
-        mark = settings.where((*work.place, *location))
-        if mark:
-            places[location] = mark
-        if isinstance(value, dict):
-            for key, item in value.items():
-                visit(item, (*location, key))
-        elif isinstance(value, list):
-            for index, item in enumerate(value):
-                visit(item, (*location, index))
-
-    visit(data if not start else data[start[0]], start)
-    return places
 
 
 def request_of(work: Work, settings: Settings, dry_run: bool) -> Request:
@@ -157,7 +135,7 @@ def family_request(work: Work, settings: Settings) -> Any:
     from llmcourse.family_tree.request import Request as FamilyRequest
 
     given = dict(work.settings)
-    place = settings.where(work.place)
+    place = settings.document.where(work.place)
     if "output" in given or work.push:
         raise ConfigError(
             f"{work.name} says where its pictures go, which the pipeline does.",

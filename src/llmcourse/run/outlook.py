@@ -160,7 +160,7 @@ def source_of(work: Work, others: Iterable[Work], settings: Settings) -> Work:
         raise ConfigError(
             f"artifact of {work.name} names no step that makes something.",
             "Write a step's name as ${step}.",
-            settings.where((*work.place, "artifact")),
+            settings.document.where((*work.place, "artifact")),
         )
     return source
 
