@@ -14,7 +14,7 @@ CHROMIUM := $(shell command -v chromium || command -v chromium-browser || comman
 INSTALL_CHROMIUM := $(if $(CHROMIUM),true,[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
   apt-get update -qq >/dev/null && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y chromium >/dev/null)
 
-.PHONY: demo test models browser mermaid slow torture schemas test-gpu lint fix bench constraints dist release test-pythons clean
+.PHONY: docs demo test models browser mermaid slow torture schemas test-gpu lint fix bench constraints dist release test-pythons clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m llmcourse.testing.demo
@@ -59,6 +59,11 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache >.lint-imports.log || (cat .lint-imports.log; exit 1)
+
+# A site of static pages; a broken link, or anchor, ends it.
+docs: $(VENV)/.dev
+	$(BIN)/python scripts/reference.py
+	$(BIN)/zensical build --strict --clean
 
 # What editors check configs against; a test tells when they are not current.
 schemas: $(VENV)/.dev
