@@ -127,9 +127,8 @@ def _existing(repo: str, wish: HubTarget, kind: HubKind) -> Target:
 
 def remote_files(repo: str, revision: str, kind: HubKind = "model") -> dict[str, RemoteFile]:
     """Every file at a revision, with what is needed to compare it to one on disk."""
-    items = retrying(
-        lambda: list(api().list_repo_tree(repo, revision=revision, recursive=True, repo_type=kind))
-    )
+    # The client repeats this call itself; again around that, a failing Hub would be asked for minutes.
+    items = list(api().list_repo_tree(repo, revision=revision, recursive=True, repo_type=kind))
     return {
         item.path: RemoteFile(item.size, item.lfs.sha256 if item.lfs else item.blob_id, item.lfs is not None)
         for item in items
