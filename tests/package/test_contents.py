@@ -44,6 +44,7 @@ EXTRAS = {
     "all",
     "release",
     "dev",
+    "docs",
 }
 
 
