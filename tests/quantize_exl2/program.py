@@ -4,8 +4,11 @@ The five steps are those of `core.command`; only what is known of the machine an
 The first argument is the module of the adapter, the second a `Request` as JSON.
 """
 
-import json
 import signal
+
+signal.signal(signal.SIGTERM, signal.default_int_handler)  # before what takes a second to import
+
+import json
 import sys
 import tempfile
 from collections.abc import Callable
@@ -61,6 +64,5 @@ def main(adapter: str, request: Request) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     given = json.loads(sys.argv[2])
     sys.exit(main(sys.argv[1], Request(**given | {"overrides": tuple(given.get("overrides", ()))})))
