@@ -83,6 +83,7 @@ def test_the_checkpoint_has_all_that_readers_look_for(by_bits: dict[int, Made], 
     )
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_and_another_one_others(
     by_bits: dict[int, Made], adapter: Adapter, quality: dict[str, object], texts: Path
 ) -> None:
@@ -95,6 +96,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_others(
     assert other.digests["model.safetensors"] != again.digests["model.safetensors"]
 
 
+@pytest.mark.slow
 def test_a_fresh_process_reads_it_with_gptqmodel_and_with_transformers(by_bits: dict[int, Made]) -> None:
     done = subprocess.run(
         [sys.executable, "-c", _READ, str(by_bits[4].folder)],
