@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx2
-from huggingface_hub import HfApi, constants
+from huggingface_hub import constants
 from huggingface_hub.errors import (
     DisabledRepoError,
     EntryNotFoundError,
@@ -32,6 +32,9 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_at
 
 from llmcourse.core.errors import LlmcourseError, PlanError, file_error
 
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
 Result = TypeVar("Result")
 
 # What the client raises when the network or the server fails. RuntimeError and ConnectionError are
@@ -46,7 +49,9 @@ _PASSING_STATUS = {408, 429, 500, 502, 503, 504}
 
 
 @cache
-def api() -> HfApi:
+def api() -> "HfApi":
+    from huggingface_hub import HfApi  # a fifth of a second, which a walk through a family does without
+
     return HfApi(library_name="llmcourse")
 
 

@@ -8,7 +8,7 @@ from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
 from llmcourse.core.documents import YAML_ERRORS
 from llmcourse.core.hub.client import HUB_ERRORS, status_of
-from llmcourse.core.hub.edit import Place, read_texts
+from llmcourse.core.hub.editing import Place, read_texts
 
 
 @dataclass(frozen=True)

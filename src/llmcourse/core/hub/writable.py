@@ -3,7 +3,7 @@
 from llmcourse.core.config import HubTarget
 from llmcourse.core.errors import PlanError
 from llmcourse.core.hub.client import api, has_token, is_offline, retrying, translated
-from llmcourse.core.hub.edit import Place
+from llmcourse.core.hub.editing import Place
 from llmcourse.core.hub.target import WEIGHTS, read_target, remote_files
 
 
