@@ -221,3 +221,14 @@ def test_every_file_written_has_one_name_only(cli: Cli) -> None:
     assert cli("family-tree", MERGED, "-o", "out/").exit_code == 0
     assert written(cli) == ["out/merged.txt"]
     assert list(Path(cli.folder / "out").glob(".*")) == []
+
+
+def test_what_a_stranger_wrote_moves_no_cursor_and_forges_no_line(cli: Cli, hub: LoopbackHub) -> None:
+    head = '---\nlicense: "mit\\x1b[2J\\nerror: the disk is gone"\n---\n'
+    hub.repo("evil/parent").add_files({"README.md": head.encode()})
+    card = b"---\nlicense: apache-2.0\nbase_model: evil/parent\n---\n"
+    hub.repo("org/victim").add_files({"README.md": card})
+    result = cli("family-tree", "org/victim")
+    assert result.exit_code == 0 and "licence: " in result.stderr
+    assert "\x1b" not in result.stderr + result.stdout
+    assert not any(line.startswith("error: ") for line in result.stderr.splitlines())

@@ -66,3 +66,20 @@ def test_a_folder_that_is_gone_keeps_its_path_to_itself() -> None:
     graph = Graph((ROOT,), nodes, (Edge(gone, ROOT, Relation.MERGE, ("card",)),), dict.fromkeys(nodes, 0))
     shown = presentable(graph, "alice/merged", is_public=True)
     assert list(shown.nodes) == ["alice/merged", "gone"] and "/home" not in repr(shown)
+
+
+def test_what_only_a_private_card_names_and_nobody_read_has_no_name_either() -> None:
+    nodes = {
+        "org/a": Node("org/a"),
+        SECRET: Node(SECRET, is_private=True),
+        "alice/older-secret": Node("alice/older-secret", State.BEYOND),
+        "alice/gone-secret": Node("alice/gone-secret", State.MISSING),
+        "org/gone": Node("org/gone", State.MISSING),
+    }
+    pairs = [(SECRET, "org/a"), ("alice/older-secret", SECRET), ("alice/gone-secret", SECRET)]
+    pairs += [("org/gone", SECRET), ("org/gone", "org/a")]
+    edges = tuple(Edge(parent, child, Relation.FINETUNE, ("card",)) for parent, child in pairs)
+    graph = Graph(("org/a",), nodes, edges, dict.fromkeys(nodes, 0))
+    shown = presentable(graph, "org/a", is_public=True)
+    assert "secret" not in repr(shown) and "org/gone" in shown.nodes
+    assert presentable(graph, "org/a", is_public=False).nodes.keys() == nodes.keys()

@@ -12,6 +12,7 @@ from llmcourse.core.human import human_bytes
 from llmcourse.core.progress import Progress
 from llmcourse.family_tree import formats
 from llmcourse.family_tree.config import Config
+from llmcourse.family_tree.formats.look import printable
 from llmcourse.family_tree.graph import Graph
 from llmcourse.family_tree.places import Place, places
 from llmcourse.family_tree.publish import Published, card_place, publish
@@ -41,7 +42,7 @@ def execute(request: Request, console: Console) -> int:
     with suppress(BrokenPipeError):  # whoever read our stdout has had enough; the rest is done all the same
         _show(graph, config, wanted, files, console)
     for finding in graph.findings:
-        progress.note(f"{finding.kind}: {finding.sentence}")
+        progress.note(printable(f"{finding.kind}: {finding.sentence}"))
     if card:
         with progress.step(f"put the tree into the card of {card.repo}"):
             published = publish(card, graph, config.colour_by)

@@ -19,7 +19,7 @@ def presentable(graph: Graph, repo: str, is_public: bool) -> Graph:
         for name, node in graph.nodes.items()
         if node.state is State.LOCAL or (node.state is not State.REST and not is_model_id(name))
     }
-    private = {name for name, node in graph.nodes.items() if is_public and node.is_private}
+    private = _private(graph) if is_public else set()
     names: dict[str, str] = {}
     taken = set(graph.nodes) - folders - private
     for name in graph.nodes:
@@ -34,6 +34,16 @@ def presentable(graph: Graph, repo: str, is_public: bool) -> Graph:
         names[name] = name if name == wanted else _free(wanted, taken)
         taken.add(names[name])
     return _renamed(graph, names, private)
+
+
+def _private(graph: Graph) -> set[str]:
+    """Private models, and what was not read and only their cards name: it may be private as well."""
+    private = {name for name, node in graph.nodes.items() if node.is_private}
+    named_by: dict[str, set[str]] = {}
+    for edge in graph.edges:
+        named_by.setdefault(edge.parent, set()).add(edge.child)
+    unread = {name for name, node in graph.nodes.items() if node.state in (State.BEYOND, State.MISSING)}
+    return private | {name for name in unread if named_by.get(name, {""}) <= private}
 
 
 def _free(wanted: str, taken: set[str]) -> str:
