@@ -168,6 +168,12 @@ def test_broken_markers_are_told_and_the_card_is_left_alone(hub: LoopbackHub, mo
     assert text(model) == broken
 
 
+def test_a_card_in_another_encoding_is_told_and_left_alone(hub: LoopbackHub, model: RepoHandle) -> None:
+    model.add_files({"README.md": "# Größe\n".encode("latin-1")})
+    refused = run(hub)
+    assert refused["exit"] == 4 and refused["what"] == "README.md of alice/merged is not UTF-8 text."
+
+
 def test_a_card_that_changed_meanwhile_keeps_the_change(hub: LoopbackHub, model: RepoHandle) -> None:
     hub.faults.append(Fault("POST", r"/api/models/.*/commit/", status=412, body="{}"))
     hub.faults.append(Fault("POST", r"/api/models/.*/commit/", apply_then_drop=True, skip=1))

@@ -49,7 +49,10 @@ def card_place(config: Config) -> "Place":
     revision = None if revision and _COMMIT.fullmatch(revision) else revision
     place = hub.editable(repo, revision, target.pull_request, "--push")
     with hub.translated(repo):
-        card = hub.read_texts(place, [_CARD])[_CARD]
+        try:
+            card = hub.read_texts(place, [_CARD])[_CARD]
+        except UnicodeDecodeError:
+            raise PlanError(f"{_CARD} of {repo} is not UTF-8 text.", "Save it as UTF-8.", _CARD) from None
     try:
         with_tree(card or "", "")
     except PublishError as error:
