@@ -20,7 +20,7 @@ from llmcourse.core.machine import this_machine
 from llmcourse.core.model import ModelFacts, ModelRef, expanded, read_local
 from llmcourse.core.plan import Check, DatasetFacts, Facts, FileFacts, Plan, PlanModule
 from llmcourse.core.rates import read_rates
-from llmcourse.core.workspace import Workspace
+from llmcourse.core.workspace import Workspace, read_artifact
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -41,7 +41,8 @@ class Request:
     revision: str | None = None
     dry_run: bool = False
     force: bool = False
-    owns_output: bool = False  # an older result there is the caller's to replace; what is published is not
+    # Says of an older result in the output whether it is the caller's to replace; what is published is not.
+    owns: Callable[[Path], bool] | None = None
 
 
 # Sends a job to the command's child process and returns the answer.
@@ -181,7 +182,10 @@ class Planning:
         fingerprint = self._fingerprint_of(plan)
         models = [model for model in self.facts.models.values() if isinstance(model, ModelFacts)]
         folders = [model.ref.folder.absolute() for model in models if model.ref.is_local]
-        may_replace = self.request.force or self.request.owns_output
+        present = read_artifact(self.output)
+        is_older = present is not None and present.fingerprint != fingerprint
+        owns = self.request.owns if is_older else None  # it reads all files of that result
+        may_replace = self.request.force or bool(owns and owns(self.output))
         yield checks.output_check(self.output, fingerprint, may_replace, folders)
         yield from self._resource_checks(plan, Workspace(self.output, fingerprint))
         if self.push_wish:

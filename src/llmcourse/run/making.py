@@ -19,8 +19,6 @@ from llmcourse.core.workspace import read_artifact
 from llmcourse.run.config import Publication
 from llmcourse.run.steps import Work
 
-_SMALL = 1_000_000  # bytes; larger files of a result are known by their size
-
 
 @dataclass
 class StepConsole(Console):
@@ -83,7 +81,7 @@ def request_of(work: Work, settings: Settings, dry_run: bool) -> Request:
         revision=work.revision,
         dry_run=dry_run,
         force=settings.force,
-        owns_output=is_untouched(work.output),
+        owns=is_untouched,
     )
 
 
@@ -107,9 +105,7 @@ def is_untouched(folder: Path) -> bool:
         path = folder / file.path
         if not file.is_local:
             continue
-        if not path.is_file() or path.stat().st_size != file.size:
-            return False
-        if file.size < _SMALL and sha256_of(path) != file.sha256:
+        if not path.is_file() or path.stat().st_size != file.size or sha256_of(path) != file.sha256:
             return False
     return True
 
