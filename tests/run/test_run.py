@@ -1,7 +1,9 @@
 """Pipelines as users run them: planned as a whole, made, resumed, left alone where nothing changed."""
 
+import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -124,6 +126,31 @@ def test_what_needs_a_failed_step_is_not_started_and_the_rest_is(cli: Cli, hub: 
     assert again.exit_code == 0 and states(again.json)["merge"] == "unchanged"
 
 
+def test_steps_that_would_publish_to_one_place_are_refused_however_they_say_it(cli: Cli) -> None:
+    (cli.folder / "hub.yaml").write_text(LINEAR + "hub: {repo: alice/Same}\n")
+    (cli.folder / "p.yaml").write_text(
+        "steps:\n"
+        "  a: {command: merge, config: linear.yaml, push: same}\n"  # the user's own
+        "  b: {command: merge, config: hub.yaml, with: {dtype: float16}}\n"
+        "  c: {command: merge, config: linear.yaml, push: alice/same, revision: other}\n"
+        "  publish: {command: push, with: {artifact: '${c}', repo: alice/SAME}}\n"
+    )
+    result = cli("run", "p.yaml", "--json")
+    assert result.exit_code == 2, result.stderr
+    assert "a and b would both publish to alice/same@main." in result.stderr
+    assert "a and publish would both publish to alice/same@main." in result.stderr
+    assert "c and" not in result.stderr and not (cli.folder / "p").exists()
+
+
+def test_without_publishing_a_push_step_says_that_it_did_nothing(cli: Cli, hub: LoopbackHub) -> None:
+    planned = cli("run", "p.yaml", "--no-push", "-n", "--json")
+    assert states(planned.json)["publish"] == "not published"
+    made = cli("run", "p.yaml", "--no-push", "--json")
+    assert made.exit_code == 0, made.stderr
+    assert states(made.json) == {"merge": "made", "family-tree": "made", "publish": "not published"}
+    assert not repositories(hub)
+
+
 def test_a_pipeline_that_needs_more_disk_than_there_is_in_all_is_refused(cli: Cli, tmp_path: Path) -> None:
     place = tmp_path / "small"
     place.mkdir()
@@ -158,6 +185,46 @@ def test_a_pipeline_that_was_ended_goes_on(cli: Cli, how: signal.Signals) -> Non
     assert again.exit_code == 0, again.stderr
     assert states(again.json) == {"a": "unchanged", "b": "made"}
     assert {path.name for path in (cli.folder / "out").iterdir()} == {"a", "b", "report.html"}
+
+
+@pytest.mark.slow
+def test_killed_within_any_step_it_ends_as_if_it_had_not_been(cli: Cli, hub: LoopbackHub) -> None:
+    (cli.folder / "p.yaml").write_text(
+        "steps:\n"
+        "  merge: {config: linear.yaml}\n"
+        "  gguf: {command: quantize-gguf, with: {model: '${merge}', types: [Q8_0, Q4_K_M]}}\n"
+        "  family-tree: {with: {model: '${merge}', formats: [mermaid]}}\n"
+        "  publish: {command: push, with: {artifact: '${gguf}', repo: alice/other}}\n"
+    )
+
+    out = cli.folder / "p"
+
+    def sums() -> dict[str, str]:
+        """Of all that is made, which is then moved away."""
+        kept = [path for path in out.rglob("*") if path.suffix in (".gguf", ".safetensors", ".mmd", ".md")]
+        found = {
+            str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(kept)
+        }
+        shutil.rmtree(out)
+        return found
+
+    undisturbed = cli("run", "p.yaml", "--force")
+    assert undisturbed.exit_code == 0, undisturbed.stderr
+    calm = sums()
+    assert len(calm) >= 5
+    for step in ("[1/4]", "[2/4]", "[3/4]", "[4/4]"):
+        process = cli.start("run", "p.yaml", "--force")
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith(step):
+                break
+        time.sleep(0.2)
+        process.kill()
+        process.communicate(timeout=60)
+        again = cli("run", "p.yaml", "--force")
+        assert again.exit_code == 0, again.stderr
+        assert {path.name for path in out.iterdir()} == {"merge", "gguf", "family-tree", "report.html"}
+        assert sums() == calm
 
 
 @pytest.mark.slow

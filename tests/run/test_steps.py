@@ -103,9 +103,15 @@ def test_a_matrix_repeats_what_uses_it_and_what_reads_that() -> None:
             "Take one of the references out.",
         ),
         (
-            {"steps": {"merge": {"push": "me/x"}, "b": {"command": "merge", "push": "me/x"}}},
-            "merge and b would both write to one repository.",
-            "${matrix.…}",
+            {
+                "steps": {
+                    "merge": {"config": "m.yaml"},
+                    "publish": {"command": "push", "with": {"artifact": "${merge}", "repo": "me/x"}},
+                    "b": {"command": "autoeval", "with": {"model": "${publish}"}},
+                }
+            },
+            "publish makes nothing that another step could read.",
+            "Name the step whose result push works on.",
         ),
         (
             {

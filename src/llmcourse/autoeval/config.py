@@ -1,7 +1,7 @@
 """What the YAML of `llmcourse autoeval` may say."""
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -148,6 +148,11 @@ class Config(CommandConfig):
 
     def publishes_partial(self) -> bool:
         return self.publish.partial
+
+    def left_to_others(self) -> Self | None:
+        if self.engine != "runpod":
+            return None
+        return self.model_copy(update={"runpod": self.runpod.model_copy(update={"wait": False})})
 
 
 def _gguf_files(name: str) -> list[Path]:

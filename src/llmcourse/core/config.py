@@ -108,6 +108,13 @@ class CommandConfig(ConfigFile):
         defaults = {key: fields[key].get_default(call_default_factory=True) for key in self.PUBLISHES}
         return self.model_copy(update=defaults)
 
+    def left_to_others(self) -> Self | None:
+        """This config so that machines of others do the work while we go on; None where this machine does it.
+
+        Such machines read models from the Hub, and the same command collects what they made.
+        """
+        return None
+
     def releases(self, path: str) -> bool:
         """Whether this file of the result is deleted here once it was published and verified."""
         return False

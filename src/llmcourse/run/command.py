@@ -14,12 +14,13 @@ from llmcourse.core.documents import Document, read_documents
 from llmcourse.core.errors import HandedOver, LlmcourseError, Problems
 from llmcourse.run import show
 from llmcourse.run.config import Config
-from llmcourse.run.making import Settings, artifact_of, draw_family, published
-from llmcourse.run.outlook import Whole, look, source_of
+from llmcourse.run.looking import look, source_of
+from llmcourse.run.making import Settings, artifact_of, config_of, draw_family, published
+from llmcourse.run.outlook import Outlook, Whole
 from llmcourse.run.steps import FAMILY_TREE, PUSH, Work, works
 
 REPORT = "report.html"
-State = Literal["made", "published", "unchanged", "failed", "not started", "handed over"]
+State = Literal["made", "published", "unchanged", "not published", "failed", "not started", "handed over"]
 
 
 @dataclass(frozen=True)
@@ -117,35 +118,70 @@ def _refusal(whole: Whole) -> LlmcourseError:
 
 
 class _Doing:
-    """One work after the other: two models at once would need the memory of both, and end no sooner."""
+    """One work after the other: two models at once would need the memory of both, and end no sooner.
+
+    What machines of others do is begun, and collected when it is needed, or when all else is done.
+    """
 
     def __init__(self, settings: Settings, whole: Whole) -> None:
         self.settings = settings
         self.outlooks = whole.outlooks
         self.done: dict[str, Done] = {}
+        self.begun: dict[str, float] = {}  # works that are to be collected, and when they were begun
 
     def all(self) -> list[Done]:
-        for number, outlook in enumerate(self.outlooks, 1):
-            work = outlook.work
-            self.settings.console.note(f"[{number}/{len(self.outlooks)}] {work.name}")
-            begin = time.monotonic()
-            if outlook.state == "unchanged":
-                done = Done(work, "unchanged", artifact=outlook.artifact)
-            elif failed := [name for name in work.needs if self._is_missing(name)]:
-                self.settings.console.note(f"not started, since there is no result of {', '.join(failed)}")
-                done = Done(work, "not started")
-            else:
-                done = self._do(work)
-            self.done[work.name] = replace(done, seconds=time.monotonic() - begin)
-        return list(self.done.values())
+        try:
+            for number, outlook in enumerate(self.outlooks, 1):
+                self._collect(set(outlook.work.needs))
+                self._note(f"[{number}/{len(self.outlooks)}] {outlook.work.name}")
+                self._at(outlook)
+            self._collect(set(self.begun))
+        except KeyboardInterrupt:
+            if self.begun:
+                self._note(f"{', '.join(self.begun)} goes on elsewhere; the same command collects it.")
+            raise
+        return [self.done[outlook.work.name] for outlook in self.outlooks]
+
+    def _note(self, text: str) -> None:
+        self.settings.console.note(text)
+
+    def _at(self, outlook: Outlook) -> None:
+        work = outlook.work
+        begin = time.monotonic()
+        if outlook.state in ("unchanged", "not published"):
+            done = Done(work, outlook.state, artifact=outlook.artifact)
+        elif failed := [name for name in work.needs if self._is_missing(name)]:
+            self._note(f"not started, since there is no result of {', '.join(failed)}")
+            done = Done(work, "not started")
+        else:
+            done = self._do(work, may_leave=self._has_other_work(work))
+        self.done[work.name] = replace(done, seconds=time.monotonic() - begin)
+
+    def _collect(self, names: set[str]) -> None:
+        """Wait for what was left to others, and bring it home."""
+        for name in [name for name in self.begun if name in names]:
+            self._note(f"collect {name}")
+            done = self._do(self.done[name].work, may_leave=False)
+            self.done[name] = replace(done, seconds=time.monotonic() - self.begun.pop(name))
+
+    def _has_other_work(self, work: Work) -> bool:
+        """Whether there is something to do after it that does not wait for it."""
+        waiting = {work.name}
+        for outlook in self.outlooks:
+            other = outlook.work
+            if waiting & set(other.needs):
+                waiting.add(other.name)
+            elif other.name not in {work.name, *self.done} and outlook.state in ("to make", "waits"):
+                return True
+        return False
 
     def _is_missing(self, name: str) -> bool:
         return self.done[name].state in ("failed", "not started", "handed over")
 
-    def _do(self, work: Work) -> Done:
+    def _do(self, work: Work, may_leave: bool) -> Done:
         console = self.settings.console_of_step()
         try:
-            return self._result(work)
+            return self._result(work, may_leave)
         except HandedOver as end:
             console.note(f"{end.what} {end.fix}")
             return Done(work, "handed over")
@@ -154,15 +190,32 @@ class _Doing:
             console.error(error)
             return Done(work, "failed", error=error)
 
-    def _result(self, work: Work) -> Done:
+    def _result(self, work: Work, may_leave: bool) -> Done:
         if work.command == FAMILY_TREE:
             return Done(work, "made", files=tuple(draw_family(work, self.settings)))
         if work.command == PUSH:
             others = [each.work for each in self.outlooks]
             source = published(work, source_of(work, others, self.settings), self.settings)
-            return Done(work, "published", artifact=artifact_of(source, self.settings))
-        artifact = artifact_of(work, self.settings)
+            artifact = artifact_of(source, self.settings, config_of(source, self.settings, self._published()))
+            return Done(work, "published", artifact=artifact)
+        config = config_of(work, self.settings, self._published())
+        others_way = config.left_to_others()
+        if may_leave and others_way and others_way != config:  # the config may itself ask not to wait
+            self.begun[work.name] = time.monotonic()
+            artifact = artifact_of(work, self.settings, others_way)
+            del self.begun[work.name]  # it is there already
+        else:
+            artifact = artifact_of(work, self.settings, config)
         return Done(work, "unchanged" if artifact.cached else "made", artifact=artifact)
+
+    def _published(self) -> dict[str, str]:
+        """References of what is on the Hub, by the folders of those works."""
+        artifacts = [(done.work, done.artifact) for done in self.done.values()]
+        return {
+            str(work.output): artifact.reference
+            for work, artifact in artifacts
+            if artifact and artifact.hub and artifact.hub.kind == "model" and work.command != PUSH
+        }
 
 
 def _report(done: Sequence[Done], output: Path) -> None:

@@ -45,12 +45,30 @@ class Settings:
         return StepConsole(False, mine.is_quiet, mine.is_verbose, mine.progress)
 
 
-def config_of(work: Work, settings: Settings) -> CommandConfig:
+def config_of(work: Work, settings: Settings, published: Mapping[str, str] | None = None) -> CommandConfig:
     """The config of a work: its file if it has one, and over it what the pipeline says.
+
+    `published` are references of what other works have published, by their folders: machines of others
+    read those.
 
     Raises:
         ConfigError, Problems: as the command itself would, with the place in either file.
     """
+    config = _config_as_written(work, settings)
+    if not published or config.left_to_others() is None:
+        return config
+    return _config_as_written(replace(work, settings=_published(work.settings, published)), settings)
+
+
+def _published(value: Any, published: Mapping[str, str]) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _published(item, published) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_published(item, published) for item in value]
+    return published.get(value, value) if isinstance(value, str) else value
+
+
+def _config_as_written(work: Work, settings: Settings) -> CommandConfig:
     package = f"llmcourse.{work.command.replace('-', '_')}"
     model = cast(type[CommandConfig], import_module(f"{package}.config").Config)
     written = settings.document.marks_of(*work.place)
@@ -87,11 +105,10 @@ def request_of(work: Work, settings: Settings, dry_run: bool) -> Request:
 
 @contextmanager
 def command_of(
-    work: Work, settings: Settings, foreseen: Mapping[str, ModelFacts] | None = None, dry_run: bool = False
+    work: Work, settings: Settings, config: CommandConfig, foreseen: Mapping[str, ModelFacts] | None = None
 ) -> Iterator[Command]:
-    """The command of a work, opened; see `core.command.opened`."""
-    config = config_of(work, settings)
-    request = request_of(work, settings, dry_run)
+    """The command of a work, opened; with what is `foreseen` it is planned only (core.command.opened)."""
+    request = request_of(work, settings, dry_run=foreseen is not None)
     with opened(work.command, request, settings.console_of_step(), config, foreseen) as command:
         yield command
 
@@ -154,14 +171,14 @@ def published(work: Work, source: Work, settings: Settings) -> Work:
     return replace(source, push=wish.repo, private=wish.private, revision=wish.revision)
 
 
-def artifact_of(work: Work, settings: Settings) -> Artifact:
+def artifact_of(work: Work, settings: Settings, config: CommandConfig) -> Artifact:
     """Make a work, or find it made; publish it where that is wished.
 
     Raises:
         HandedOver: others go on with it.
         LlmcourseError: as its command does.
     """
-    with command_of(work, settings) as command:
+    with command_of(work, settings, config) as command:
         try:
             return command.artifact()
         finally:

@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 
     from llmcourse.run.command import Done
 
-_COLOURS = {"failed": "red", "not started": "yellow", "unchanged": "dim", "waits": "yellow"}
+_COLOURS = {
+    "failed": "red",
+    "not started": "yellow",
+    "unchanged": "dim",
+    "not published": "dim",
+    "waits": "yellow",
+}
 
 
 def plan(whole: Whole, console: Console) -> None:
@@ -108,7 +114,9 @@ def _row(done: "Done") -> tuple[str, ...]:
     lines = [_short(done.reference)] if done.reference else []
     lines += sentences(done.artifact, done.work.name) if done.work.command != PUSH else []
     lines += [done.error.what] if done.error else []
-    time = human_seconds(done.seconds) if done.state not in ("not started", "unchanged") else ""
+    time = (
+        human_seconds(done.seconds) if done.state not in ("not started", "unchanged", "not published") else ""
+    )
     return done.work.name, done.work.command, done.state, time, "\n".join(lines)
 
 

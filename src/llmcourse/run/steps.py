@@ -104,6 +104,17 @@ class _Unfolding:
             near = difflib.get_close_matches(asked, known, 1)
             fix = f"Did you mean {near[0]!r}?" if near else f"Known here: {', '.join(known) or 'none'}."
             raise ConfigError(what, fix, self.where(place))
+        if not reference.startswith(_MATRIX):
+            self._check_is_maker(asked, place)
+
+    def _check_is_maker(self, name: str, place: tuple[str, ...]) -> None:
+        command = self.pipeline.steps[name].command or name
+        if command not in MAKERS:
+            raise ConfigError(
+                f"{name} makes nothing that another step could read.",
+                f"Name the step whose result {command} works on.",
+                self.where(place),
+            )
 
     def needed(self, name: str) -> list[str]:
         """The steps whose results a step reads."""
@@ -218,16 +229,13 @@ def _text(value: Any) -> str | None:
 
 
 def _refuse_shared_places(found: list[Work], where: Callable[..., str | None]) -> None:
-    for kind, places in (
-        ("folder", [(str(work.output).lower(), work) for work in found]),
-        ("repository", [((work.push, work.revision), work) for work in found if work.push]),
-    ):
-        seen: dict[Any, Work] = {}
-        for place, work in places:
-            if place in seen:
-                raise ConfigError(
-                    f"{seen[place].name} and {work.name} would both write to one {kind}.",
-                    "Name one of them otherwise; in a matrix, with ${matrix.…} in the name.",
-                    where(("steps", work.step)),
-                )
-            seen[place] = work
+    seen: dict[str, Work] = {}
+    for work in found:
+        place = str(work.output).lower()  # some disks know no letter case
+        if place in seen:
+            raise ConfigError(
+                f"{seen[place].name} and {work.name} would both write to one folder.",
+                "Name one of them otherwise; in a matrix, with ${matrix.…} in the name.",
+                where(("steps", work.step)),
+            )
+        seen[place] = work
