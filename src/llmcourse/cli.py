@@ -118,24 +118,18 @@ def _add_command(name: str, summary: str, examples: tuple[str, ...]) -> None:
         push: Annotated[
             str | None, typer.Option("--push", metavar="REPO_ID", help="Publish to this Hub repository.")
         ] = None,
-        no_push: Annotated[
-            bool, typer.Option("--no-push", help="Do not publish, whatever the config says.")
-        ] = False,
+        no_push: options.NoPush = False,
         private: Annotated[bool, typer.Option("--private", help="Create the repository as private.")] = False,
         revision: Annotated[
             str | None, typer.Option("--revision", metavar="BRANCH", help="Branch to publish to.")
         ] = None,
-        dry_run: Annotated[
-            bool, typer.Option("-n", "--dry-run", help="Print the plan and exit as the run would.")
-        ] = False,
+        dry_run: options.DryRun = False,
         as_json: options.AsJson = False,
         quiet: Annotated[
             bool, typer.Option("-q", "--quiet", help="Print only the result's reference.")
         ] = False,
-        verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show the library's own log.")] = False,
-        force: Annotated[
-            bool, typer.Option("--force", help="Replace an existing result of another run.")
-        ] = False,
+        verbose: options.Verbose = False,
+        force: options.Force = False,
         progress: options.Progress = "auto",
         no_color: options.NoColor = False,
     ) -> None:

@@ -11,6 +11,12 @@ if TYPE_CHECKING:
     from llmcourse.core.console import Console, ProgressStyle
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+DryRun = Annotated[bool, typer.Option("-n", "--dry-run", help="Print the plan and exit as the run would.")]
+Force = Annotated[
+    bool, typer.Option("--force", help="Replace the result of another run, here and on the Hub.")
+]
+NoPush = Annotated[bool, typer.Option("--no-push", help="Do not publish, whatever the config says.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show the libraries' own logs.")]
 NoColor = Annotated[bool, typer.Option("--no-color", help="Use no colours.")]
 Progress = Annotated[
     str,

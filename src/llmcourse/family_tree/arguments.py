@@ -66,7 +66,7 @@ def _family_tree(
         bool, typer.Option("--offline", help="Use what earlier runs have read, and no network.")
     ] = False,
     push: Annotated[bool, typer.Option("--push", help="Put the tree into the model's card.")] = False,
-    no_push: Annotated[bool, typer.Option("--no-push", help="Do not, whatever the config says.")] = False,
+    no_push: common.NoPush = False,
     pull_request: Annotated[
         bool, typer.Option("--pull-request", help="Put it there by a pull request.")
     ] = False,
@@ -74,7 +74,7 @@ def _family_tree(
     quiet: Annotated[
         bool, typer.Option("-q", "--quiet", help="Print only the paths written, or only the tree.")
     ] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show the Hub client's own log.")] = False,
+    verbose: common.Verbose = False,
     progress: common.Progress = "auto",
     no_color: common.NoColor = False,
 ) -> None:

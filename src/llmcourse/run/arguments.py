@@ -38,20 +38,14 @@ def _run(
     output: Annotated[
         str | None, typer.Option("-o", "--output", metavar="DIR", help="Folder for all results.")
     ] = None,
-    no_push: Annotated[
-        bool, typer.Option("--no-push", help="Do not publish, whatever the pipeline and its configs say.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("-n", "--dry-run", help="Print the plan of all steps and exit as the run would.")
-    ] = False,
+    no_push: common.NoPush = False,
+    dry_run: common.DryRun = False,
     as_json: common.AsJson = False,
     quiet: Annotated[
         bool, typer.Option("-q", "--quiet", help="Print only the references of the last results.")
     ] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show the libraries' own logs.")] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace what others made, here and in the repositories.")
-    ] = False,
+    verbose: common.Verbose = False,
+    force: common.Force = False,
     progress: common.Progress = "auto",
     no_color: common.NoColor = False,
 ) -> None:
