@@ -162,7 +162,7 @@ def test_a_pipeline_that_needs_more_disk_than_there_is_in_all_is_refused(cli: Cl
             "steps:\n  a: {command: merge, config: linear.yaml}\n  b: {command: merge, config: linear.yaml}\n"
         )
         result = cli("run", "p.yaml", "-o", place / "out")
-        assert result.exit_code == 4 and "All steps together need 13." in result.stderr
+        assert result.exit_code == 4 and "All steps together: 13." in result.stderr
         assert list(place.iterdir()) == []
     finally:
         subprocess.run(["umount", place], check=True)

@@ -1,12 +1,12 @@
 """What all works of a pipeline take together, and why they would not go together."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from llmcourse.core import checks
 from llmcourse.core.errors import ConfigError
-from llmcourse.core.human import human_bytes
-from llmcourse.core.machine import existing_parent, free_disk_bytes, same_disk
-from llmcourse.core.plan import Check, Estimate, fail, ok
+from llmcourse.core.plan import Check, Estimate, fail
 from llmcourse.run.outlook import Outlook, Place
 from llmcourse.run.steps import PUSH
 
@@ -29,7 +29,7 @@ def sum_of(outlooks: Sequence[Outlook]) -> Estimate:
 def whole_checks(outlooks: Sequence[Outlook], estimate: Estimate) -> Iterator[Check]:
     """What each step by itself would not be refused for."""
     yield from _shared_places(outlooks)
-    yield from _disk_checks(outlooks, estimate)
+    yield _disk_check(outlooks, estimate)
 
 
 def _shared_places(outlooks: Sequence[Outlook]) -> Iterator[Check]:
@@ -48,30 +48,13 @@ def _shared_places(outlooks: Sequence[Outlook]) -> Iterator[Check]:
                 )
 
 
-def _disk_checks(outlooks: Sequence[Outlook], estimate: Estimate) -> Iterator[Check]:
+def _disk_check(outlooks: Sequence[Outlook], estimate: Estimate) -> Check:
     """Each result, and each download, may find room by itself and all of them none."""
     waiting = [each.work.name for each in outlooks if each.state == "waits" and each.work.command != PUSH]
-    output = outlooks[0].work.output.parent
+    beside = f" without {', '.join(waiting)}" if waiting else ""
     cache = _cache_folder() if estimate.download else None
-    is_together = cache is not None and same_disk(output, cache)
-    needed = estimate.write + estimate.scratch + (estimate.download if is_together else 0)
-    beside = f", without {', '.join(waiting)}" if waiting else ""
-    free = free_disk_bytes(output)
-    if needed > free:
-        yield fail(
-            "disk",
-            f"All steps together need {human_bytes(needed)} near {existing_parent(output)}{beside}; "
-            f"{human_bytes(free)} are free.",
-            "Free space, or choose a folder on another disk with -o.",
-        )
-    elif cache is not None and not is_together and estimate.download > free_disk_bytes(cache):
-        yield fail(
-            "disk",
-            f"All steps together download {human_bytes(estimate.download)} to {cache}, which has less.",
-            "Free space there, or move the cache with HF_HOME.",
-        )
-    else:
-        yield ok("disk", f"{human_bytes(needed)} needed by all steps{beside}, {human_bytes(free)} free")
+    check = checks.disk_check(estimate, outlooks[0].work.output, cache)
+    return replace(check, what=f"All steps together{beside}: {check.what}")
 
 
 def _cache_folder() -> Path:
