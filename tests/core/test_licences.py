@@ -34,13 +34,14 @@ def test_the_most_restrictive_licence_holds(licences: tuple[str, ...], expected:
         {"org/a": "llama2", "org/b": "llama4"},
         {"org/a": "gpl-3.0", "org/b": "cc-by-nc-4.0"},
         {"org/a": "gpl-3.0", "org/b": "llama3.1", "org/c": "mit"},
+        {"org/a": "gpl-2.0", "org/b": "apache-2.0"},
         {"org/a": "cc-by-nc-4.0", "org/b": "apple-amlr"},
     ],
 )
 def test_licences_that_conflict_give_other_and_are_named(licences: dict[str, str]) -> None:
     licence = combine(licences)
     assert licence.name == "other"
-    assert licence.warning.startswith("The parents' licences conflict: ")
+    assert licence.warning.startswith("These licences conflict: ")
     assert "org/a" in licence.warning
     assert "org/b" in licence.warning
 

@@ -217,6 +217,14 @@ def test_an_existing_file_is_replaced_whole_and_a_folder_is_not(cli: Cli) -> Non
     assert written(cli) == ["family.json", "there.json/merged.dot"]
 
 
+def test_a_place_that_cannot_be_is_told_before_the_hub_is_asked(cli: Cli, hub: LoopbackHub) -> None:
+    (cli.folder / "file").write_text("mine")
+    before = len(hub.requests)
+    refused = cli("family-tree", MERGED, "-o", "file/tree.svg")
+    assert refused.exit_code == 4 and "file is no folder you may write to." in refused.stderr
+    assert len(hub.requests) == before and (cli.folder / "file").read_text() == "mine"
+
+
 def test_every_file_written_has_one_name_only(cli: Cli) -> None:
     assert cli("family-tree", MERGED, "-o", "out/").exit_code == 0
     assert written(cli) == ["out/merged.txt"]

@@ -78,7 +78,7 @@ def test_a_licence_that_forbids_commerce_is_flagged() -> None:
 def test_licences_that_conflict() -> None:
     graph = family(("a", "m", MERGE, None), ("b", "m", MERGE, None), m="mit", a="llama3", b="gemma")
     assert enriched(graph).licence == "other"
-    assert "The parents' licences conflict: a (llama3), b (gemma)." in told(graph)
+    assert "These licences conflict: a (llama3), b (gemma)." in told(graph)
 
 
 def test_a_silent_model() -> None:

@@ -1,3 +1,5 @@
+import pytest
+
 """The PNG picture: large enough to be sharp, small enough to be a file."""
 
 import struct
@@ -19,6 +21,7 @@ def test_a_small_family_is_sharp_at_twice_the_width_of_a_readme() -> None:
     assert 1_600 < width < 4_000 and 500 < height < 2_000
 
 
+@pytest.mark.slow
 def test_a_large_family_is_a_picture_still() -> None:
     width, height = size_of(families.large(1_500))
     assert max(width, height) <= 16_500  # graphviz rounds the scale

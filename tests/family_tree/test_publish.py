@@ -168,6 +168,14 @@ def test_broken_markers_are_told_and_the_card_is_left_alone(hub: LoopbackHub, mo
     assert text(model) == broken
 
 
+def test_a_head_that_is_no_yaml_is_told_before_the_walk(hub: LoopbackHub, model: RepoHandle) -> None:
+    broken = "---\nlicense: mit\ntags: [a\n---\n# Name\n"
+    model.add_files({"README.md": broken.encode()})
+    refused = run(hub)
+    assert refused["exit"] == 4 and "The head of README.md of alice/merged is no YAML (" in refused["what"]
+    assert "line 4" in refused["what"] and text(model) == broken
+
+
 def test_a_card_in_another_encoding_is_told_and_left_alone(hub: LoopbackHub, model: RepoHandle) -> None:
     model.add_files({"README.md": "# Größe\n".encode("latin-1")})
     refused = run(hub)

@@ -205,6 +205,7 @@ def test_of_several_licences_all_hold(walk: Walker, seed: Seed) -> None:
     assert walk("acme/a").graph.nodes["acme/a"].licence == "cc-by-nc-4.0"
 
 
+@pytest.mark.slow
 def test_children_with_long_cards_are_all_listed(walk: Walker, seed: Seed) -> None:
     seed("acme/base")
     for number in range(40):
@@ -249,6 +250,7 @@ def test_evidences_that_disagree_on_the_relation(walk: Walker, seed: Seed) -> No
     assert edge.relation is Relation.MERGE and "takes it for a finetune" in edge.note
 
 
+@pytest.mark.slow
 def test_thousands_of_children(walk: Walker, seed: Seed) -> None:
     seed("acme/base", license="mit")
     for number in range(1200):

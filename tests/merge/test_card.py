@@ -230,7 +230,7 @@ def test_licences_that_conflict_are_named_in_the_card() -> None:
               for name, licence in (("org/a", "llama3"), ("org/b", "gemma"))}  # fmt: skip
     made = head_of(PAIR, models)
     assert made.data["license"] == "other"
-    assert "> **Licence:** The parents' licences conflict: org/a (llama3), org/b (gemma)." in made.text
+    assert "> **Licence:** These licences conflict: org/a (llama3), org/b (gemma)." in made.text
 
 
 def test_what_the_user_says_of_the_card_wins() -> None:

@@ -79,7 +79,9 @@ def test_an_upload_cut_in_the_middle_goes_on(
     assert commits(hub) == ONE_VISIBLE_CHANGE
 
 
-@pytest.mark.parametrize("is_reset", [False, True], ids=["closed", "reset"])
+@pytest.mark.parametrize(
+    "is_reset", [pytest.param(False, marks=pytest.mark.slow), True], ids=["closed", "reset"]
+)
 def test_a_download_cut_in_the_middle_goes_on(is_reset: bool, llmcourse: Cli, demo_hub: LoopbackHub) -> None:
     fault = Fault(
         method="GET",

@@ -81,6 +81,7 @@ def test_the_merge_is_better_than_the_worse_parent_on_both_texts(
         assert perplexity(llmcourse.folder / "out", text, max_tokens=4000) < max(parents)
 
 
+@pytest.mark.slow
 def test_the_cards_usage_snippet_runs(llmcourse: Cli, family: Family) -> None:
     config = linear(llmcourse.folder, family.code, family.prose)
     assert llmcourse("merge", config, "-o", "merged").exit_code == 0
@@ -116,6 +117,7 @@ def test_a_config_on_stdin_with_overrides(llmcourse: Cli, family: Family) -> Non
     assert "weight: 0.9" in (llmcourse.folder / "out" / "mergekit_config.yml").read_text()
 
 
+@pytest.mark.slow
 # peft 0.21 reads a name that transformers 5.23 calls deprecated.
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 def test_a_lora_is_merged_into_its_model_first(llmcourse: Cli, family: Family) -> None:
@@ -175,6 +177,7 @@ def test_another_result_in_the_output_needs_force(llmcourse: Cli, family: Family
     assert (llmcourse.folder / "mine" / "thesis.txt").read_text() == "years of work"
 
 
+@pytest.mark.slow
 def test_a_rerun_keeps_what_a_person_put_into_the_output(llmcourse: Cli, family: Family) -> None:
     config = linear(llmcourse.folder, family.code, family.prose)
     assert llmcourse("merge", config, "-o", "out").exit_code == 0
@@ -235,6 +238,7 @@ def test_a_reader_that_closes_the_pipe_does_not_undo_the_work(llmcourse: Cli, fa
     assert (llmcourse.folder / "out" / "llmcourse.json").is_file()
 
 
+@pytest.mark.slow
 def test_a_chain_reads_what_quiet_printed(llmcourse: Cli, demo_hub: LoopbackHub, family: Family) -> None:
     alice = as_user(llmcourse, demo_hub)
     first = alice("merge", CONFIGS / "linear.yaml", "--push", "alice/soup", "-o", "soup", "-q").stdout.strip()
@@ -244,7 +248,9 @@ def test_a_chain_reads_what_quiet_printed(llmcourse: Cli, demo_hub: LoopbackHub,
     assert set(result.json["inputs"]) == {"alice/soup", BASE_ID}
 
 
-@pytest.mark.parametrize("name", ["linear", "moe", "multi-stage"])
+@pytest.mark.parametrize(
+    "name", ["linear", *(pytest.param(name, marks=pytest.mark.slow) for name in ("moe", "multi-stage"))]
+)
 def test_the_card_on_the_hub_names_all_parents(name: str, llmcourse: Cli, demo_hub: LoopbackHub) -> None:
     alice = as_user(llmcourse, demo_hub)
     result = alice("merge", CONFIGS / f"{name}.yaml", "--push", "alice/merged", "-o", "out")

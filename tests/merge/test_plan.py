@@ -90,7 +90,7 @@ def test_the_licence_comes_from_the_parents(licence: object, status: str, messag
 def test_licences_that_conflict_are_warned_of() -> None:
     models = {"org/a": with_licence("org/a", "llama3"), "org/b": with_licence("org/b", "gemma")}
     assert said(plan_of(LINEAR, models), "warn") == [
-        "licence: The parents' licences conflict: org/a (llama3), org/b (gemma). "
+        "licence: These licences conflict: org/a (llama3), org/b (gemma). "
         "Set card.license when you know which one applies."
     ]
 

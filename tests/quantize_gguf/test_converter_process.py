@@ -117,6 +117,7 @@ def test_code_that_a_tokenizer_brings_runs_only_if_trusted(trust: bool, tiny: Pa
     assert trust or "trust_remote_code" in ended.stderr
 
 
+@pytest.mark.slow
 def test_nan_and_infinity_are_converted_as_by_the_script(
     conversions: Conversions, tiny: Path, tmp_path: Path
 ) -> None:
@@ -254,6 +255,7 @@ def test_what_cannot_be_converted_is_said_before_anything_is_written(
     assert not list(conversions.files.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 def test_an_adapter_is_converted_as_by_the_script(
     conversions: Conversions, family: Family, tmp_path: Path

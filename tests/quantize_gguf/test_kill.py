@@ -72,6 +72,7 @@ def undisturbed(quantize: Cli) -> dict[str, str]:
     return digests(result.json["files"])
 
 
+@pytest.mark.slow
 def test_killed_while_it_converts(quantize: Cli, undisturbed: dict[str, str]) -> None:
     shutil.rmtree(staging(quantize.folder))
     scratch = staging(quantize.folder) / "scratch"
@@ -205,6 +206,7 @@ def test_a_finished_file_that_was_damaged_meanwhile_is_made_again(
     assert digests(result.json["files"]) == undisturbed and whole(quantize.folder / "out")
 
 
+@pytest.mark.slow
 def test_a_converted_model_that_was_cut_short_is_not_taken_for_whole(quantize: Cli) -> None:
     source = staging(quantize.folder) / "scratch" / "converted.gguf"
     os.truncate(source, source.stat().st_size // 2)

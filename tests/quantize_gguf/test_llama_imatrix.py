@@ -114,6 +114,7 @@ def test_a_killed_measurement_goes_on_and_ends_with_the_same_bytes(
     assert again.files == llama.run("imatrix", settings, "fresh").files
 
 
+@pytest.mark.slow
 def test_sums_of_another_text_are_not_taken_up(
     llama: Llama, trained_gguf: Path, texts: dict[str, Path]
 ) -> None:
@@ -129,7 +130,10 @@ def test_a_text_that_is_too_short_is_refused(llama: Llama, trained_gguf: Path, t
         llama.run("imatrix", settings_for(trained_gguf, tmp_path / "short.txt"))
 
 
-@pytest.mark.parametrize(("model", "kind"), [("outliers_gguf", "Q2_K"), ("trained_gguf", "IQ3_S")])
+@pytest.mark.parametrize(
+    ("model", "kind"),
+    [pytest.param("outliers_gguf", "Q2_K", marks=pytest.mark.slow), ("trained_gguf", "IQ3_S")],
+)
 def test_an_imatrix_brings_few_bits_nearer_to_the_original_on_other_text(
     llama: Llama, texts: dict[str, Path], model: str, kind: str, request: pytest.FixtureRequest
 ) -> None:

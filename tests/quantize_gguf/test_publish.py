@@ -59,6 +59,7 @@ def test_each_type_is_a_commit_and_the_card_comes_last(alice: Cli, hub: Loopback
         assert {file["path"] for file in listed if file["path"].endswith(".gguf")} <= set(tree)
 
 
+@pytest.mark.slow
 def test_no_type_and_no_shard_is_dropped_on_the_way(alice: Cli, hub: LoopbackHub, family: Family) -> None:
     """The patterns of others let Q3_K_S, Q5_1, IQ4_XS and second shards fall."""
     types = ["Q3_K_S", "Q5_1", "IQ4_XS", "Q4_0", "F16"]
@@ -72,6 +73,7 @@ def test_no_type_and_no_shard_is_dropped_on_the_way(alice: Cli, hub: LoopbackHub
     assert made == {path.name: made[path.name] for path in (alice.folder / "out").glob("*.gguf")}
 
 
+@pytest.mark.slow
 def test_a_result_made_before_is_published_later_as_it_is_and_once(alice: Cli, hub: LoopbackHub) -> None:
     made = alice(*RUN, "--json").json
     pushed = alice(*PUSH, "--json", "--progress", "json")

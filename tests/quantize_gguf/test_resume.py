@@ -104,6 +104,7 @@ def test_another_text_is_measured_anew(quantize: Cli, begin_again: Begin) -> Non
     assert first["base_perplexity"] != second["base_perplexity"]
 
 
+@pytest.mark.slow
 def test_a_type_that_is_added_to_a_measured_result_is_measured_alone(
     quantize: Cli, begin_again: Begin
 ) -> None:

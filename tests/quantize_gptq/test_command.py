@@ -64,6 +64,7 @@ def test_one_command_makes_measures_and_publishes_and_a_second_one_has_nothing_t
     assert again.exit_code == 0 and again.json["cached"] and time.monotonic() - begin < 10
 
 
+@pytest.mark.slow
 def test_killed_between_layers_it_goes_on_after_the_last_finished_one(alice: Cli, family: Family) -> None:
     write(alice.folder, model=str(family.base))
     whole = alice("quantize-gptq", "g.yaml", "-o", "whole", "--json")

@@ -20,3 +20,18 @@ def card_metadata(text: str) -> dict[str, Any]:
     except YAML_ERRORS:
         return {}
     return head if isinstance(head, dict) else {}
+
+
+def head_problem(text: str) -> str | None:
+    """Why the YAML head of a model card cannot be read; None where it can, or where there is none."""
+    found = _CARD_HEAD.match(text)
+    if found is None:
+        return None
+    try:
+        head = yaml.safe_load(found[1])
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 2}" if error.problem_mark else ""
+        return f"{error.problem}{line}"
+    except YAML_ERRORS as error:
+        return str(error).splitlines()[0]
+    return None if head is None or isinstance(head, dict) else "it has no keys"

@@ -46,6 +46,8 @@ class Kind(StrEnum):
 
 _GROUPS = (_PERMISSIVE, _COPYLEFT, _USE_RESTRICTED, _NON_COMMERCIAL)
 _RANK = {name: (group, index) for group, names in enumerate(_GROUPS) for index, name in enumerate(names)}
+# Neither may be in a work under the other (gnu.org/licenses/license-list.html#apache2).
+_NEVER_TOGETHER = {"gpl-2.0", "apache-2.0"}
 _FAMILIES = ("gpl", "cc-by-nc", "cc-by-sa", "mpl", "epl", "eupl")
 KNOWN = frozenset(_RANK) | {"other", "unknown"}
 
@@ -80,13 +82,16 @@ def combine(licences: Mapping[str, str | None]) -> Licence:
     group = _RANK[strictest][0] if strictest in _RANK else 0
     equals = {model: name for model, name in licences.items() if name and _RANK[name][0] == group}
     if group > 0 and len({_family(name) for name in equals.values()}) > 1:
-        return Licence("other", f"The parents' licences conflict: {_named(equals)}.")
+        return Licence("other", f"These licences conflict: {_named(equals)}.")
+    if names >= _NEVER_TOGETHER:
+        conflicting = {model: name for model, name in licences.items() if name in _NEVER_TOGETHER}
+        return Licence("other", f"These licences conflict: {_named(conflicting)}.")
     if "-nd-" in strictest:
         return Licence(strictest, f"{_named({m: n for m, n in licences.items() if n == strictest})} "
                        "forbids sharing derivatives such as this one.")  # fmt: skip
     copyleft = {model: name for model, name in licences.items() if name in _COPYLEFT}
     if group > 1 and copyleft:
-        return Licence("other", f"The parents' licences conflict: {_named(licences)}.")
+        return Licence("other", f"These licences conflict: {_named(licences)}.")
     return Licence(strictest)
 
 

@@ -1,11 +1,13 @@
 """Where each format goes: stdout, a file, or a file of a folder."""
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmcourse.core.errors import ConfigError
+from llmcourse.core.errors import ConfigError, PlanError
+from llmcourse.core.machine import existing_parent
 from llmcourse.core.model import expanded
 from llmcourse.family_tree.config import reference
 from llmcourse.family_tree.formats import FORMATS, format_of
@@ -25,6 +27,7 @@ def places(formats: Sequence[str], output: str | None, models: Sequence[str]) ->
     Raises:
         ConfigError: several formats and no folder, a file whose ending is no format's or another one's,
             a text that would be lost.
+        PlanError: nothing can be written there.
     """
     if output is None:
         if len(formats) > 1:
@@ -35,6 +38,11 @@ def places(formats: Sequence[str], output: str | None, models: Sequence[str]) ->
             )
         return [Place(formats[0] if formats else "tree")]
     path = expanded(output)
+    parent = path if path.is_dir() else existing_parent(path.parent)
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise PlanError(
+            f"{parent} is no folder you may write to.", "Choose a place of yours with -o.", "output"
+        )
     if _is_folder(output, path, formats):
         if path.exists() and not path.is_dir():
             raise ConfigError(f"{output} is a file, and no folder.", "Give a folder with -o.", "output")

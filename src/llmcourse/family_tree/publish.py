@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from llmcourse.core.artifact import MANIFEST_NAME
+from llmcourse.core.card_head import head_problem
 from llmcourse.core.errors import ConfigError, PlanError, PublishError
 from llmcourse.core.model import ModelRef, is_hub_id
 from llmcourse.family_tree import formats
@@ -37,7 +38,7 @@ def card_place(config: Config) -> "Place":
     Raises:
         ConfigError: a folder that no repository is known of.
         PlanError: no token, no right to write there, no such model or branch, no network, or markers in the
-            card that are not one pair.
+            card that are not one pair, or a head that the Hub will not take.
     """
     from llmcourse.core import hub
 
@@ -57,6 +58,9 @@ def card_place(config: Config) -> "Place":
         with_tree(card or "", "")
     except PublishError as error:
         raise PlanError(error.what, error.fix, error.where) from error
+    problem = head_problem(card or "")
+    if problem:
+        raise PlanError(f"The head of {_CARD} of {repo} is no YAML ({problem}).", "Correct it there.", _CARD)
     return place
 
 
