@@ -1,8 +1,8 @@
-import pytest
-
 """The PNG picture: large enough to be sharp, small enough to be a file."""
 
 import struct
+
+import pytest
 
 from llmcourse.family_tree import formats
 from llmcourse.family_tree.graph import Graph
