@@ -108,8 +108,16 @@ def failed_push(result: Result, folder: Path) -> str:
     ("fault", "sentence"),
     [
         (Fault(method="POST", path="/commit/", times=None, status=500), "HTTP 500"),
-        (Fault(method="POST", path="preupload", times=None, status=403), "may not do this"),
-        (Fault(method="POST", path="preupload", times=None, expired_token=True), "refused your token"),
+        pytest.param(
+            Fault(method="POST", path="preupload", times=None, status=403),
+            "may not do this",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            Fault(method="POST", path="preupload", times=None, expired_token=True),
+            "refused your token",
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["server down", "quota", "token expired meanwhile"],
 )

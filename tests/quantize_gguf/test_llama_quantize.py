@@ -73,7 +73,9 @@ def test_a_file_has_the_size_that_the_dry_run_said_and_generates(
     assert len(llama.generate(made.paths[0], kind)) > 5
 
 
-@pytest.mark.parametrize("kind", WITH_IMATRIX)
+@pytest.mark.parametrize(
+    "kind", ["Q2_K_S", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("IQ2_XS", "IQ1_M"))]
+)
 def test_types_of_very_few_bits_are_made_with_an_imatrix(
     llama: Llama, trained_gguf: Path, imatrix: Path, kind: str
 ) -> None:
