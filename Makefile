@@ -60,10 +60,11 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache >.lint-imports.log || (cat .lint-imports.log; exit 1)
 
-# A site of static pages; a broken link, or anchor, ends it.
+# A site of static pages; a broken link, anchor or image ends it.
 docs: $(VENV)/.dev
 	$(BIN)/python scripts/reference.py
 	$(BIN)/zensical build --strict --clean
+	$(BIN)/python scripts/links.py docs-out
 
 # What editors check configs against; a test tells when they are not current.
 schemas: $(VENV)/.dev
