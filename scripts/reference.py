@@ -32,7 +32,7 @@ def _cli() -> str:
         parts.append(f"## llmcourse {name}\n\n{command.help}\n")
         parts.append(f"```\nllmcourse {name} {_usage(command)}\n```\n")
         rows = [_row(parameter) for parameter in command.params]
-        parts.append("| | |\n|---|---|\n" + "\n".join(rows) + "\n")
+        parts.append("| option | | default |\n|---|---|---|\n" + "\n".join(rows) + "\n")
         examples = (command.epilog or "").removeprefix("Examples:").replace("\n\n", "\n").strip("\n")
         lines = [line.strip() for line in examples.splitlines() if line.strip()]
         parts.append("```bash\n" + "\n".join(lines) + "\n```\n")
@@ -55,8 +55,14 @@ def _row(parameter: Any) -> str:
         names = ", ".join((*parameter.opts, *parameter.secondary_opts))
         value = "" if parameter.is_flag else f" {parameter.metavar or 'TEXT'}"
         name = f"`{names}{value}`"
-    text = (parameter.help or "").strip()
-    return f"| {name.replace('|', chr(92) + '|')} | {text} |"
+    text, bracket, default = (parameter.help or "").strip().partition("  [")
+    if bracket:  # where "not given" is another thing than the default, the help says what that is
+        default = default.rstrip("]")
+    elif parameter.default not in (None, False, ()) and parameter.param_type_name == "option":
+        default = str(parameter.default)
+    if getattr(parameter, "envvar", None):
+        text += f" Also `{parameter.envvar}`."
+    return f"| {name.replace('|', chr(92) + '|')} | {text} | {default and f'`{default}`'} |"
 
 
 def _config() -> str:
@@ -88,7 +94,9 @@ def _tables(schema: dict[str, Any]) -> list[tuple[str, list[str]]]:
         found[name] = []
         for form in _forms(node):
             for key, value in form.get("properties", {}).items():
-                found[name].append(_key_row(key, value, key in form.get("required", ())))
+                found[name].append(
+                    _key_row(key, described(value, definitions), key in form.get("required", ()))
+                )
         for form in _forms(node):
             for value in form.get("properties", {}).values():
                 for reference in _references(value):
@@ -101,6 +109,13 @@ def _tables(schema: dict[str, Any]) -> list[tuple[str, list[str]]]:
         for reference in _references({key: form[key] for key in ("anyOf", "oneOf", "allOf") if key in form}):
             visit(reference, definitions[reference])
     return list(found.items())
+
+
+def described(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """With the description of what it refers to, which pydantic leaves out of a key that says the same."""
+    if "description" in node or "$ref" not in node:
+        return node
+    return node | {"description": definitions[node["$ref"].rpartition("/")[2]].get("description", "")}
 
 
 def _forms(node: dict[str, Any]) -> list[dict[str, Any]]:

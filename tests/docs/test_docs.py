@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
-from llmcourse.cli import app
+from llmcourse.cli import READERS, app
+from llmcourse.schema import schema_of
 from tests.docs.pages import DOCS, PAGES, ROOT, blocks, script
 
 _STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
@@ -16,6 +17,24 @@ _STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
 def test_the_references_are_what_the_program_says() -> None:
     for name, text in script("reference").pages().items():
         assert (DOCS / "reference" / name).read_text() == text, "run `make docs`"
+
+
+def test_every_key_is_described() -> None:
+    for command in READERS:
+        schema = schema_of(command)
+        definitions = schema["$defs"]
+        for name, part in {"": schema, **definitions}.items():
+            for form in (part, *part.get("anyOf", ())):
+                for key, value in form.get("properties", {}).items():
+                    text = script("reference").described(value, definitions).get("description", "")
+                    assert len(text) >= 10, f"{command} {name} {key} says nothing of itself"
+
+
+def test_every_option_is_described() -> None:
+    group: Any = get_command(app)
+    for name, command in group.commands.items():
+        for parameter in command.params:
+            assert len(parameter.help or "") >= 10, f"{name} {parameter.name} says nothing of itself"
 
 
 def command_lines() -> list[tuple[str, str]]:

@@ -27,15 +27,19 @@ class Runtime(Strict):
     """How lm-eval runs the model."""
 
     backend: Literal["auto", "hf", "vllm", "gguf", "gptq"] = Field("auto", description="What runs the model.")
-    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
+        "auto", description="Numbers to compute in; auto takes the model's own."
+    )
     batch_size: Annotated[int | Literal["auto"], BeforeValidator(_batch_size)] = Field(
         "auto", description="Sequences at once; auto finds what fits."
     )
-    device: Literal["auto", "cuda", "cpu", "mps"] = "auto"
+    device: Literal["auto", "cuda", "cpu", "mps"] = Field(
+        "auto", description="Where it runs; auto takes a GPU where there is one."
+    )
     limit: int | None = Field(None, ge=1, description="Only so many samples a task: a trial, not a result.")
-    trust_remote_code: bool = False
-    apply_chat_template: bool = False
-    seed: int = 0
+    trust_remote_code: bool = Field(False, description="Run code that the model brings.")
+    apply_chat_template: bool = Field(False, description="Put prompts into the model's chat template.")
+    seed: int = Field(0, description="Seed of the few-shot examples and of all chance.")
 
 
 class Runpod(Strict):
@@ -48,9 +52,16 @@ class Runpod(Strict):
     )
     gpus: int = Field(1, ge=1, le=8, description="GPUs of each pod.")
     pods: int = Field(1, ge=1, description="Pods at once; models and groups are spread over them.")
-    cloud: Literal["community", "secure", "all"] = "community"
-    image: str = "runpod/pytorch:2.8.0-py3.11-cuda12.8.1-cudnn-devel-ubuntu22.04"
-    container_disk_gb: int = Field(80, ge=10)
+    cloud: Literal["community", "secure", "all"] = Field(
+        "community", description="community (cheaper), secure, or all of both."
+    )
+    image: str = Field(
+        "runpod/pytorch:2.8.0-py3.11-cuda12.8.1-cudnn-devel-ubuntu22.04",
+        description="Container image of the pod; it needs Python, pip and CUDA.",
+    )
+    container_disk_gb: int = Field(
+        80, ge=10, description="Disk of each pod in GB, for the model and the libraries."
+    )
     max_cost_usd: float = Field(
         5, gt=0, description="Of the whole run; a plan that may cost more is refused."
     )
@@ -65,9 +76,11 @@ class Runpod(Strict):
 class Ray(Strict):
     """An existing Ray cluster by its address, or one on this machine."""
 
-    address: str | None = None
+    address: str | None = Field(
+        None, description="Address of a running cluster; without it, one is started on this machine."
+    )
     workers: int = Field(2, ge=1, description="Workers of a cluster that is started here.")
-    gpus_per_task: float = Field(0, ge=0)
+    gpus_per_task: float = Field(0, ge=0, description="GPUs, or parts of one, that each worker gets.")
 
 
 class Publish(Strict):

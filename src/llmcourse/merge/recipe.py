@@ -18,9 +18,9 @@ Parameters = dict[str, Any]
 class Reference(Strict):
     """A model, as `org/name`, `org/name@revision` or a folder, with a LoRA as `model+lora`."""
 
-    model: str
-    lora: str | None = None
-    override_architecture: str | None = None
+    model: str = Field(description="org/name, org/name@revision, or a folder.")
+    lora: str | None = Field(None, description="A LoRA adapter that is merged into it first.")
+    override_architecture: str | None = Field(None, description="Architecture to read it as.")
 
     @model_validator(mode="before")
     @classmethod
@@ -53,27 +53,29 @@ def _path_text(value: Any) -> Any:
 
 
 class InputModel(Strict):
-    model: Reference
-    parameters: Parameters | None = None
+    model: Reference = Field(description="A model to merge.")
+    parameters: Parameters | None = Field(None, description="Its own parameters of the method.")
 
 
 class InputSlice(Strict):
-    model: Reference
-    layer_range: tuple[int, int]
-    parameters: Parameters | None = None
+    model: Reference = Field(description="The model whose layers these are.")
+    layer_range: tuple[int, int] = Field(description="Its layers: [0, 16] are the first sixteen.")
+    parameters: Parameters | None = Field(None, description="Its own parameters of the method.")
 
 
 class OutputSlice(Strict):
-    sources: list[InputSlice] = Field(min_length=1)
-    base_model: Reference | None = None
-    residual_weight: float | None = None
-    parameters: Parameters | None = None
+    sources: list[InputSlice] = Field(
+        min_length=1, description="Layers that are merged with each other, as many of each model."
+    )
+    base_model: Reference | None = Field(None, description="Base model of this slice.")
+    residual_weight: float | None = Field(None, description="Read by mergekit, used by nothing.")
+    parameters: Parameters | None = Field(None, description="Parameters of the method for this slice.")
 
 
 class OutputModule(Strict):
-    slices: list[OutputSlice] | None = None
-    models: list[InputModel] | None = None
-    parameters: Parameters | None = None
+    slices: list[OutputSlice] | None = Field(None, description="Runs of layers, bottom to top.")
+    models: list[InputModel] | None = Field(None, description="The models whose module is merged whole.")
+    parameters: Parameters | None = Field(None, description="Parameters of the method for this module.")
 
     @model_validator(mode="after")
     def _one_kind(self) -> "OutputModule":
@@ -85,14 +87,14 @@ class OutputModule(Strict):
 class ModelToken(Strict):
     """Another token's embedding, of any model."""
 
-    kind: Literal["model_token"]
-    model: Reference
-    token_id: int | None = None
-    token: str | None = None
+    kind: Literal["model_token"] = Field(description="A token's embedding in some model.")
+    model: Reference = Field(description="The model whose embedding it is.")
+    token_id: int | None = Field(None, description="The token by its number; or give token.")
+    token: str | None = Field(None, description="The token by its text; or give token_id.")
 
 
 class ZeroEmbedding(Strict):
-    kind: Literal["zero"]
+    kind: Literal["zero"] = Field(description="An embedding of zeros.")
 
 
 def _source_kind(value: Any) -> str:
@@ -111,8 +113,10 @@ EmbeddingSource = Annotated[
 class TokenSource(Strict):
     """Where the embedding of one token comes from."""
 
-    source: EmbeddingSource | None = None
-    force: bool = False
+    source: EmbeddingSource | None = Field(
+        None, description="A model, or a token of one (kind: model_token), or kind: zero."
+    )
+    force: bool = Field(False, description="Use it also for models that have the token themselves.")
 
     def reference(self) -> Reference | None:
         return (
@@ -123,26 +127,41 @@ class TokenSource(Strict):
 
 
 class Tokenizer(Strict):
-    source: Literal["union", "base"] | Reference = "union"
-    tokens: dict[str, TokenSource] | None = None
-    pad_to_multiple_of: int | None = None
+    source: Literal["union", "base"] | Reference = Field(
+        "union",
+        description="Whose tokens: those of all (union), of the base model (base), or of the model named.",
+    )
+    tokens: dict[str, TokenSource] | None = Field(
+        None, description="By token: where its embedding comes from."
+    )
+    pad_to_multiple_of: int | None = Field(None, description="Round the vocabulary up to a multiple of this.")
 
 
 class Recipe(Strict):
     """One mergekit-yaml document; `name` makes it a stage of a multi-document file."""
 
-    name: str | None = None
-    models: list[InputModel] | None = None
-    slices: list[OutputSlice] | None = None
-    modules: dict[str, OutputModule] | None = None
-    merge_method: str
-    base_model: Reference | None = None
-    dtype: str | None = None
-    out_dtype: str | None = None
-    tokenizer_source: Literal["union", "base"] | Reference | None = None
-    tokenizer: Tokenizer | None = None
-    chat_template: str | None = None
-    parameters: Parameters | None = None
+    name: str | None = Field(None, description="Name by which later stages use the result.")
+    models: list[InputModel] | None = Field(None, description="Models to merge whole.")
+    slices: list[OutputSlice] | None = Field(None, description="Runs of layers, bottom to top.")
+    modules: dict[str, OutputModule] | None = Field(
+        None, description="By name: the parts of models that have several."
+    )
+    merge_method: str = Field(description="mergekit's name of it: linear, slerp, ties, dare_ties, …")
+    base_model: Reference | None = Field(
+        None, description="What differences are taken from; gives the configuration."
+    )
+    dtype: str | None = Field(None, description="Numbers to compute and write in, as bfloat16.")
+    out_dtype: str | None = Field(None, description="Numbers to write in, if not those of dtype.")
+    tokenizer_source: Literal["union", "base"] | Reference | None = Field(
+        None, description="The older way to write tokenizer.source."
+    )
+    tokenizer: Tokenizer | None = Field(
+        None, description="How vocabularies are joined; without it, the base model's tokenizer."
+    )
+    chat_template: str | None = Field(None, description="auto (the parents'), chatml, …, or Jinja.")
+    parameters: Parameters | None = Field(
+        None, description="The method's: a value, a gradient over the layers, or values by filter."
+    )
 
     @model_validator(mode="after")
     def _one_kind(self) -> "Recipe":
@@ -188,26 +207,37 @@ class Recipe(Strict):
 
 
 class Expert(Strict):
-    source_model: Reference
-    positive_prompts: list[str] | None = None
-    negative_prompts: list[str] | None = None
-    noise_scale: float | None = None
-    residual_scale: float | None = None
+    source_model: Reference = Field(description="The model whose MLP layers become this expert.")
+    positive_prompts: list[str] | None = Field(
+        None, description="Prompts that it should answer; the router is made from them."
+    )
+    negative_prompts: list[str] | None = Field(
+        None, description="Prompts that it should leave to the others."
+    )
+    noise_scale: float | None = Field(
+        None, description="Standard deviation of noise that is added to its weights."
+    )
+    residual_scale: float | None = Field(None, description="Factor of what it adds to the residual stream.")
 
 
 class Moe(Strict):
     """One mergekit-moe document."""
 
-    name: str | None = None
-    base_model: Reference
-    experts: list[Expert] = Field(min_length=1)
+    name: str | None = Field(None, description="Name by which later stages use the result.")
+    base_model: Reference = Field(description="Gives attention, embeddings and norms.")
+    experts: list[Expert] = Field(min_length=1, description="One for each expert of the result.")
     gate_mode: Literal["hidden", "hidden_avg", "hidden_last", "cheap_embed", "random", "uniform_random"] = (
-        "hidden"
+        Field(
+            "hidden",
+            description="What makes routers: hidden states of the prompts, their embeddings, or chance.",
+        )
     )
-    dtype: str | None = None
-    experts_per_token: int = Field(2, ge=1)
-    shared_experts: list[Expert] | None = None
-    architecture: str | None = None
+    dtype: str | None = Field(None, description="Numbers to compute and write in, as bfloat16.")
+    experts_per_token: int = Field(2, ge=1, description="How many experts each token goes through.")
+    shared_experts: list[Expert] | None = Field(None, description="Experts that every token passes.")
+    architecture: str | None = Field(
+        None, description="mixtral, deepseek or qwen; by default the first that fits."
+    )
 
     def references(self) -> list[Reference]:
         experts = [*self.experts, *(self.shared_experts or [])]
