@@ -28,7 +28,7 @@ def test_the_site_is_built_without_a_warning_and_all_its_links_lead_somewhere(tm
     for name in ("mkdocs.yml", "CHANGELOG.md", "CONTRIBUTING.md"):
         shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(DOCS, tmp_path / "docs")
-    command = [ZENSICAL, "build", "--strict", "--clean"]
+    command = [str(ZENSICAL), "build", "--strict", "--clean"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     fine, text = links.of_site(tmp_path / "docs-out")
