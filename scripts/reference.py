@@ -69,18 +69,28 @@ def _config() -> str:
     parts = [
         _NOTE,
         "# Keys of configs\n",
-        "Types are those of JSON Schema; the schemas lie in `docs/schemas/`.\n",
+        "Types are those of JSON Schema; an editor that is given the schema completes and checks the keys.\n",
     ]
     for command in READERS:
         schema = schema_of(command)
-        parts.append(f"## {command}\n")
-        tables = [(name, table) for name, table in _tables(schema)]
+        parts.append(f"## {command}\n\n[Its JSON Schema](../schemas/{command}.json).\n")
+        tables = _tables(schema)
         for name, table in tables:
             title = f"### {command}: {name}\n" if name else ""
             parts.append(
-                title + "\n| key | type | default | |\n|---|---|---|---|\n" + "\n".join(table) + "\n"
+                title
+                + "\n| key | type | default | |\n|---|---|---|---|\n"
+                + _linked("\n".join(table), command, [name for name, _ in tables])
+                + "\n"
             )
     return "\n".join(parts)
+
+
+def _linked(rows: str, command: str, names: list[str]) -> str:
+    """Names of parts lead to their tables."""
+    for name in filter(None, names):
+        rows = rows.replace(f"*{name}*", f"[{name}](#{command}-{name.lower()})")
+    return rows
 
 
 def _tables(schema: dict[str, Any]) -> list[tuple[str, list[str]]]:
