@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from functools import cache
 from typing import Any
 
 import pytest
@@ -20,13 +21,14 @@ def test_the_references_are_what_the_program_says() -> None:
 
 
 def test_every_key_is_described() -> None:
+    described = script("reference").described
     for command in READERS:
         schema = schema_of(command)
         definitions = schema["$defs"]
         for name, part in {"": schema, **definitions}.items():
             for form in (part, *part.get("anyOf", ())):
                 for key, value in form.get("properties", {}).items():
-                    text = script("reference").described(value, definitions).get("description", "")
+                    text = described(value, definitions).get("description", "")
                     assert len(text) >= 10, f"{command} {name} {key} says nothing of itself"
 
 
@@ -79,6 +81,7 @@ def test_an_error_that_is_explained_is_one_that_is_told(sentence: str) -> None:
         assert part in sources, part
 
 
+@cache
 def sources_text() -> str:
     """All strings of the sources, joined as Python joins them, without what is filled in."""
     texts = []
