@@ -102,7 +102,7 @@ test-pythons: $(VENV)/.dev
 	$(BIN)/pytest -m slow tests/package/test_pythons.py $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(GPU) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .lint-imports.log demo-out dist
+	rm -rf $(VENV) $(GPU) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .lint-imports.log demo-out docs-out dist
 
 $(BIN)/uv:
 	@echo "setting up $(VENV) …"
