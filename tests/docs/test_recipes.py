@@ -146,13 +146,13 @@ def test_the_commands_of_the_runpod_page_plan_rent_tell_stop_and_collect(
     assert key.startswith("export RUNPOD_API_KEY=")
     env = shell_env(cli) | runpod.env | {"LLMCOURSE_PACKAGE": SOURCES, "PYTHONPATH": SOURCES}
 
-    def says(command: str, suite: str = "tiny", pod: str = "") -> str:
+    def says(command: str, suite: str = "tiny", pod: str = "", code: int = 0) -> str:
         (cli.folder / "eval.yaml").write_text(config.replace("me/", "alice/").replace("nous", suite))
         done = subprocess.run(
             ["bash", "-ec", command.replace("NAME", pod)],
             cwd=cli.folder, env=env, capture_output=True, text=True, timeout=240, check=False,
         )  # fmt: skip
-        assert done.returncode == 0, (command, done.stdout + done.stderr)
+        assert done.returncode == code, (command, done.stdout + done.stderr)
         return done.stdout
 
     assert "RTX 4090" in says(dry_run, suite="nous") and "RTX 4090" in says(dry_run)
@@ -161,5 +161,7 @@ def test_the_commands_of_the_runpod_page_plan_rent_tell_stop_and_collect(
     assert pod.name in says(status, pod=pod.name)
     says(stop, pod=pod.name)
     assert runpod.pods == []
+    says(run, code=5)  # collects, and finds a pod that was stopped
     says(run)
+    assert (cli.folder / "results" / "summary.md").is_file()
     assert (runpod.pods, runpod.secrets) == ([], [])
