@@ -58,6 +58,7 @@ class _Run:
                 yield outcome
                 step.advance()
         self.has_ended_well = True
+        self.fleet.ledger.close(self.job.scratch)
 
     def _begin(self, earlier: Ledger | None) -> None:
         """Rent pods for all units."""

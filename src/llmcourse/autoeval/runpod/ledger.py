@@ -41,6 +41,11 @@ class Ledger:
     def save(self, folder: Path) -> None:
         write_json(folder / _NAME, asdict(self))
 
+    def close(self, folder: Path) -> None:
+        """All that the pods made, or failed to make, is here: the next run rents pods of its own."""
+        self.handed_over = False
+        self.save(folder)
+
 
 def new_ledger() -> Ledger:
     return Ledger(f"llmcourse-{secrets.token_hex(5)}")
