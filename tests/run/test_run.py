@@ -142,6 +142,38 @@ def test_steps_that_would_publish_to_one_place_are_refused_however_they_say_it(c
     assert "c and" not in result.stderr and not (cli.folder / "p").exists()
 
 
+@pytest.mark.parametrize(
+    ("steps", "overrides", "what"),
+    [
+        ("  merge: {config: linear.yaml, private: true}\n", (), "merge says private: and is not published."),
+        (
+            "  merge: {config: linear.yaml}\n  family-tree: {with: {model: '${merge}', hub: true}}\n", (),
+            "family-tree puts the tree into the card of merge, which is not published.",
+        ),
+        ("  merge: {config: linear.yaml}\n", ("steps.mrge.config=x",), "There is no step 'mrge'."),
+        ("  merge: {config: ref.yaml}\n", (), "${merge} stands in a step's own config"),
+        ("  merge: {config: linear.yaml}\n  family-tree: {with: {model: org/a, formts: 1}}\n", (), "p.yaml:3:"),
+    ],
+)  # fmt: skip
+def test_what_would_be_passed_over_is_refused(
+    cli: Cli, steps: str, overrides: tuple[str, ...], what: str
+) -> None:
+    (cli.folder / "ref.yaml").write_text(LINEAR.replace(CODE_ID, '"${merge}"'))
+    (cli.folder / "p.yaml").write_text(f"steps:\n{steps}")
+    refused = cli("run", "p.yaml", *overrides)
+    assert refused.exit_code == 2 and what in refused.stderr, refused.stderr
+    assert not (cli.folder / "p").exists()
+
+
+def test_two_on_one_folder_do_not_mix(cli: Cli) -> None:
+    from llmcourse.core.workspace import Workspace
+
+    with Workspace(cli.folder / "out", "").alone():
+        refused = cli("run", "p.yaml", "--no-push")
+    assert refused.exit_code == 4 and "Another llmcourse process is writing out." in refused.stderr
+    assert not (cli.folder / "out").exists()
+
+
 def test_without_publishing_a_push_step_says_that_it_did_nothing(cli: Cli, hub: LoopbackHub) -> None:
     planned = cli("run", "p.yaml", "--no-push", "-n", "--json")
     assert states(planned.json)["publish"] == "not published"

@@ -13,6 +13,7 @@ from llmcourse.run.config import Config
 from llmcourse.run.steps import Work, works
 
 HERE = Path("/somewhere")
+M = {"config": "m.yaml"}
 
 
 def unfolded(data: dict[str, Any]) -> list[Work]:
@@ -87,8 +88,40 @@ def test_a_matrix_repeats_what_uses_it_and_what_reads_that() -> None:
         ({"steps": {"night": {}}}, "'night' is no command", "Say command: beside it"),
         ({"steps": {"../x": {"command": "merge"}}}, "cannot be the name of a step", "it names a folder"),
         ({"steps": {"merge": {"config": "${matrix.x}"}}}, "The matrix has no 'x'.", "Known here: none."),
+        ({"steps": {"merge": {}}}, "merge has neither a config nor keys of one.", "Add config: FILE"),
         (
-            {"steps": {"merge": {}, "g": {"command": "quantize-gguf", "with": {"model": "${merg}"}}}},
+            {"steps": {"merge": M | {"with": {"output": "x"}}}},
+            "says where its result goes",
+            "Leave output out.",
+        ),
+        (
+            {
+                "steps": {
+                    "merge": M,
+                    "p": {"command": "push", "private": True, "with": {"artifact": "${merge}"}},
+                }
+            },
+            "p is a step with the command push, which takes no private:.",
+            "under with:",
+        ),
+        (
+            {"steps": {"family-tree": {"revision": "x", "with": {"model": "org/a"}}}},
+            "which takes no revision:.",
+            "under with:",
+        ),
+        (
+            {"steps": {"merge": M, "b": M | {"command": "merge", "push": "${merge}"}}},
+            "push takes values of the matrix, and no results of steps.",
+            "Write ${matrix.…}",
+        ),
+        ({"matrix": {"a": [1]}, "steps": {"merge": M}}, "No step uses the matrix's 'a'.", "${matrix.a}"),
+        (
+            {"steps": {"merge": M, "g": {"command": "quantize-gguf", "with": {"model": "x${merge.*}"}}}},
+            "${merge.*} stands for several folders, and not in a text.",
+            "as an item of a list",
+        ),
+        (
+            {"steps": {"merge": M, "g": {"command": "quantize-gguf", "with": {"model": "${merg}"}}}},
             "There is no step 'merg'.",
             "Did you mean 'merge'?",
         ),
@@ -119,7 +152,7 @@ def test_a_matrix_repeats_what_uses_it_and_what_reads_that() -> None:
                 "steps": {"merge": {"config": "${matrix.v}.yaml"}},
             },
             "merge-a-b and merge-a-b would both write to one folder.",
-            "Name one of them otherwise",
+            "Choose values of the matrix that differ",
         ),
     ],
 )
@@ -127,6 +160,13 @@ def test_what_cannot_be_is_refused(data: dict[str, Any], what: str, fix: str) ->
     error = refusal(data)
     assert what in error.what and fix in error.fix
     assert error.where and error.where.startswith("p.yaml:")
+
+
+def test_a_name_that_no_disk_would_take_is_shortened_and_stays_one_of_its_own() -> None:
+    steps = {"merge": {"config": "${matrix.v}.yaml"}}
+    found = unfolded({"matrix": {"v": ["ü" * 300 + "a", "ü" * 300 + "b"]}, "steps": steps})
+    names = [work.name for work in found]
+    assert len(set(names)) == 2 and all(len(name.encode()) < 140 for name in names)
 
 
 @pytest.mark.parametrize(

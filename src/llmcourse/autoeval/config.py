@@ -167,6 +167,12 @@ class Config(CommandConfig):
             return None
         return self.model_copy(update={"runpod": self.runpod.model_copy(update={"wait": False})})
 
+    def was_left(self, scratch: Path) -> bool:
+        from llmcourse.autoeval.runpod.ledger import read_ledger
+
+        ledger = read_ledger(scratch) if self.engine == "runpod" else None
+        return ledger is not None and ledger.handed_over
+
 
 def _gguf_files(name: str) -> list[Path]:
     """The GGUF file of that name, or those in a folder that holds no model in Hugging Face format."""

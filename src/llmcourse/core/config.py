@@ -115,6 +115,10 @@ class CommandConfig(ConfigFile):
         """
         return None
 
+    def was_left(self, scratch: Path) -> bool:
+        """Whether others work on this since an earlier run, by what that left in its scratch folder."""
+        return False
+
     def releases(self, path: str) -> bool:
         """Whether this file of the result is deleted here once it was published and verified."""
         return False

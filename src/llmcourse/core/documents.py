@@ -43,7 +43,8 @@ class Document:
     def marks_of(self, *prefix: str | int) -> dict[Location, str]:
         """The marks as they are in the value at `prefix`, taken for itself."""
         length = len(prefix)
-        return {place[length:]: mark for place, mark in self.marks.items() if place[:length] == prefix}
+        found = {place[length:]: mark for place, mark in self.marks.items() if place[:length] == prefix}
+        return {(): self.where(prefix) or "", **found}  # a value that an override made has no place
 
     def where(self, location: Location) -> str | None:
         """The place of this value, or of the nearest value around it."""

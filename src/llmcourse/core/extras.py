@@ -1,6 +1,7 @@
 """Whether a library is here, and which extra installs it.  Looks only; imports nothing."""
 
 import re
+from functools import cache
 from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 
@@ -15,6 +16,7 @@ def installed(library: str) -> bool:
     return find_spec(library) is not None
 
 
+@cache
 def library_version(library: str) -> str | None:
     """Version of an installed distribution, None where it is not installed."""
     try:

@@ -47,9 +47,19 @@ class Workspace:
         Raises:
             PlanError: another process works on this output, or the place cannot be written.
         """
+        with self.alone():
+            self._take_up()
+            yield
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Let no other process of ours write to this output; the staging folder is there meanwhile.
+
+        Raises:
+            PlanError: another one does, or the place cannot be written.
+        """
         lock = self._locked()
         try:
-            self._take_up()
             yield
         finally:
             if {path.name for path in self.staging.iterdir()} == {_LOCK}:

@@ -26,6 +26,7 @@ class Request:
     no_push: bool = False
     pull_request: bool = False
     is_offline: bool = False
+    marks: Mapping[Location, str] = field(default_factory=dict)  # where options stand that nobody typed
 
 
 def read(request: Request) -> Config:
@@ -51,6 +52,7 @@ def read(request: Request) -> Config:
     if data.get("output") == _STDOUT:
         data["output"] = None
     marks: dict[Location, str] = {(key,): _OPTIONS.get(key, f"--{key}") for key in request.options}
+    marks |= request.marks
     config = validate(Config, Document(data, marks))
     if config.hub and request.is_offline:
         raise ConfigError(

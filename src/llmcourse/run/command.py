@@ -1,5 +1,6 @@
 """The steps of `llmcourse run`: read, unfold, plan all, do what is ready, tell what came of it."""
 
+import re
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -11,7 +12,8 @@ from llmcourse.core.artifact import Artifact
 from llmcourse.core.config import apply_override, validate
 from llmcourse.core.console import Console
 from llmcourse.core.documents import Document, read_documents
-from llmcourse.core.errors import HandedOver, LlmcourseError, Problems
+from llmcourse.core.errors import HandedOver, LlmcourseError, Problems, file_error, unknown_name
+from llmcourse.core.workspace import Workspace, write_text
 from llmcourse.run import show
 from llmcourse.run.config import Config
 from llmcourse.run.looking import look, source_of
@@ -85,16 +87,25 @@ def execute(request: Request, console: Console) -> int:
         return whole.exit_code
     if whole.failures:
         raise _refusal(whole)
-    done = _Doing(settings, whole).all()
-    _report(done, output)
+    with Workspace(output, "").alone():
+        done = _Doing(settings, whole).all()
+        unwritten = _report(done, output)
     with suppress(BrokenPipeError):
         show.result(done, output / REPORT, console)
+    if unwritten:
+        raise unwritten
     return next((each.error.exit_code for each in done if each.error), 0)
 
 
 def _read(request: Request) -> tuple[Config, Document]:
     document = Config.arrange(read_documents(request.pipeline), Path.cwd())
+    named = list(document.data.get("steps") or ()) if isinstance(document.data, dict) else []
     for override in request.overrides:
+        step = re.match(r"steps\.([^.=]+)[.=]", override)
+        if step and step[1] not in named:
+            error = unknown_name("step", step[1], named)
+            error.where = override
+            raise error
         apply_override(document, override, Config)
     return validate(Config, document), document
 
@@ -150,6 +161,9 @@ class _Doing:
         begin = time.monotonic()
         if outlook.state in ("unchanged", "not published"):
             done = Done(work, outlook.state, artifact=outlook.artifact)
+        elif outlook.was_left and self._has_other_work(work):
+            self.begun[work.name] = begin
+            done = Done(work, "handed over")
         elif failed := [name for name in work.needs if self._is_missing(name)]:
             self._note(f"not started, since there is no result of {', '.join(failed)}")
             done = Done(work, "not started")
@@ -180,10 +194,13 @@ class _Doing:
 
     def _do(self, work: Work, may_leave: bool) -> Done:
         console = self.settings.console_of_step()
+        begin = time.monotonic()
         try:
             return self._result(work, may_leave)
         except HandedOver as end:
             console.note(f"{end.what} {end.fix}")
+            if may_leave and not self._asks_not_to_wait(work):
+                self.begun[work.name] = begin
             return Done(work, "handed over")
         except LlmcourseError as error:
             error.where = error.where or work.name
@@ -199,14 +216,14 @@ class _Doing:
             artifact = artifact_of(source, self.settings, config_of(source, self.settings, self._published()))
             return Done(work, "published", artifact=artifact)
         config = config_of(work, self.settings, self._published())
-        others_way = config.left_to_others()
-        if may_leave and others_way and others_way != config:  # the config may itself ask not to wait
-            self.begun[work.name] = time.monotonic()
-            artifact = artifact_of(work, self.settings, others_way)
-            del self.begun[work.name]  # it is there already
-        else:
-            artifact = artifact_of(work, self.settings, config)
+        others_way = config.left_to_others() if may_leave else None
+        artifact = artifact_of(work, self.settings, others_way or config)
         return Done(work, "unchanged" if artifact.cached else "made", artifact=artifact)
+
+    def _asks_not_to_wait(self, work: Work) -> bool:
+        """Whether it is left to others by its own config, and not only meanwhile."""
+        config = config_of(work, self.settings, self._published())
+        return config.left_to_others() == config
 
     def _published(self) -> dict[str, str]:
         """References of what is on the Hub, by the folders of those works."""
@@ -218,9 +235,13 @@ class _Doing:
         }
 
 
-def _report(done: Sequence[Done], output: Path) -> None:
-    from llmcourse.core.workspace import write_text
+def _report(done: Sequence[Done], output: Path) -> LlmcourseError | None:
+    """Write the page; why it could not be written is told after what was made."""
     from llmcourse.run.report import page
 
-    output.mkdir(parents=True, exist_ok=True)
-    write_text(output / REPORT, page(done, output))
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        write_text(output / REPORT, page(done, output))
+    except OSError as error:
+        return file_error(error)
+    return None

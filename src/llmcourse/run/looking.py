@@ -8,6 +8,7 @@ from llmcourse.core.errors import ConfigError, LlmcourseError, Problems
 from llmcourse.core.model import ModelFacts
 from llmcourse.core.plan import Check, Estimate, Plan, failure, ok
 from llmcourse.core.planning import Planning
+from llmcourse.core.workspace import Workspace
 from llmcourse.run.making import (
     Settings,
     command_of,
@@ -61,6 +62,7 @@ class _Looking:
         config = config_of(work, self.settings, self.published)
         with command_of(work, self.settings, config, self._known_to(work)) as command:
             planning = command.planning
+            self._check_wishes(work, planning)
             if not self._is_foreseen(work):
                 early = tuple(_early_checks(planning))
                 return Outlook(work, "waits", early, cost_usd=_cost_usd(planning), places=_places(planning))
@@ -72,7 +74,17 @@ class _Looking:
                 work, state, plan.checks, _left(plan, artifact), plan.summary, _downloads(planning),
                 artifact if state == "unchanged" else None, 0.0 if artifact else _cost_usd(planning),
                 _places(planning, plan.pieces),
+                config.was_left(Workspace(planning.output, planning.fingerprint).scratch),
             )  # fmt: skip
+
+    def _check_wishes(self, work: Work, planning: Planning) -> None:
+        if (work.private or work.revision) and not planning.push_wish and not self.settings.no_push:
+            key = "private" if work.private else "revision"
+            raise ConfigError(
+                f"{work.name} says {key}: and is not published.",
+                f"Add push: user/name, or take {key}: out.",
+                self.settings.document.where(("steps", work.step, key)),
+            )
 
     def _known_to(self, work: Work) -> dict[str, ModelFacts]:
         folders = [str(self.named[name].output) for name in work.needs if name in self.open]
@@ -103,10 +115,20 @@ class _Looking:
         config = read(family_request(work, self.settings))
         for name in config.formats:
             formats.check(name)
-        if any(name in self.open for name in work.needs):
-            return Outlook(work, "waits")
-        rights = (ok("card", card_place(config).repo),) if config.hub else ()
-        return Outlook(work, "to make", rights)
+        waits = any(name in self.open for name in work.needs)
+        if not config.hub:
+            return Outlook(work, "waits" if waits else "to make")
+        source = self.named[work.needs[0]] if waits else None
+        if source is None or config.hub.repo:
+            place = card_place(config)
+            return Outlook(work, "waits" if waits else "to make", (ok("card", place.repo),))
+        if str(source.output) not in self.published:
+            raise ConfigError(
+                f"{work.name} puts the tree into the card of {source.name}, which is not published.",
+                f"Add push: to {source.name}, or hub: {{repo: user/name}} to {work.name}, or take hub out.",
+                self.settings.document.where((*work.place, "hub")),
+            )
+        return Outlook(work, "waits", (ok("card", _repo(self.published[str(source.output)])),))
 
     def _at_push(self, work: Work) -> Outlook:
         source = self._source(work)
@@ -172,7 +194,7 @@ def _places(planning: Planning, pieces: Iterable[str] = ()) -> frozenset[Place]:
     targets = [planning.target_at(wish) for wish in wishes]  # with the user's name, where none was written
     kind = planning.config.HUB_KIND
     return frozenset(
-        (kind, target.repo.lower(), target.revision)
+        (kind, target.repo.lower(), target.revision.removeprefix("refs/heads/"))
         for target in targets
         if not isinstance(target, LlmcourseError)  # told by the plan
     )

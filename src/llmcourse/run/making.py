@@ -1,6 +1,6 @@
 """One work of a pipeline as the command it is: its config, its plan, its run."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib import import_module
@@ -17,7 +17,7 @@ from llmcourse.core.model import ModelFacts
 from llmcourse.core.planning import Request
 from llmcourse.core.workspace import read_artifact
 from llmcourse.run.config import Publication
-from llmcourse.run.steps import Work
+from llmcourse.run.steps import REFERENCE, Work, texts_of
 
 
 @dataclass
@@ -74,13 +74,27 @@ def _config_as_written(work: Work, settings: Settings) -> CommandConfig:
     written = settings.document.marks_of(*work.place)
     if work.config is None:
         return validate(model, model.arrange([Document(dict(work.settings), written)], settings.folder))
-    document = model.arrange(read_documents(str(work.config)), work.config.absolute().parent)
+    documents = read_documents(str(work.config))
+    _refuse_references(documents, settings)
+    document = model.arrange(documents, work.config.absolute().parent)
     for key, value in work.settings.items():
         location = model.override_location((key,))
         put_value(document.data, location, value, f"with.{key}")
         marks = settings.document.marks_of(*work.place, key)
         document.marks |= {(*location, *place): mark for place, mark in marks.items()}
     return validate(model, document)
+
+
+def _refuse_references(documents: Sequence[Document], settings: Settings) -> None:
+    for document in documents:
+        for location, text in texts_of(document.data):
+            for reference in REFERENCE.findall(text):
+                if reference.partition(".")[0] in (*settings.document.data["steps"], "matrix"):
+                    raise ConfigError(
+                        f"${{{reference}}} stands in a step's own config, where it means nothing.",
+                        "Write that key in the pipeline, under the step's with:.",
+                        document.where(location),
+                    )
 
 
 def publication_of(work: Work, settings: Settings) -> Publication:
@@ -143,18 +157,12 @@ def family_request(work: Work, settings: Settings) -> Any:
     """The request of `llmcourse family-tree` that a work amounts to.
 
     Raises:
-        ConfigError: it names no model, or a place of its own.
+        ConfigError: it names no model.
     """
     from llmcourse.family_tree.request import Request as FamilyRequest
 
     given = dict(work.settings)
     place = settings.document.where(work.place)
-    if "output" in given or work.push:
-        raise ConfigError(
-            f"{work.name} says where its pictures go, which the pipeline does.",
-            "Leave output out; hub: true puts the tree into the model's card.",
-            place,
-        )
     words = given.pop("model", None)
     words = words if isinstance(words, list) else [words] if words else []
     if work.config:
@@ -162,7 +170,8 @@ def family_request(work: Work, settings: Settings) -> Any:
     if not words:
         raise ConfigError(f"{work.name} names no model.", "Add model: ${step} under with.", place)
     options = {"formats": ["svg", "html"], **given, "output": f"{work.output}/"}
-    return FamilyRequest(tuple(map(str, words)), options, no_push=settings.no_push)
+    marks = settings.document.marks_of(*work.place)
+    return FamilyRequest(tuple(map(str, words)), options, no_push=settings.no_push, marks=marks)
 
 
 def published(work: Work, source: Work, settings: Settings) -> Work:

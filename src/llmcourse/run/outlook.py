@@ -27,6 +27,7 @@ class Outlook:
     artifact: Artifact | None = None  # of what is unchanged
     cost_usd: float = 0.0  # of rented machines, at most
     places: frozenset[Place] = frozenset()  # on the Hub, that it publishes to
+    was_left: bool = False  # machines of others work on it since an earlier run
 
     @property
     def failures(self) -> list[Check]:

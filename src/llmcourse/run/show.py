@@ -90,7 +90,7 @@ def result(done: Sequence["Done"], report: Path, console: Console) -> None:
         document = {"report": str(report), "steps": [each.as_json() for each in done]}
         console.line(json.dumps(document, indent=2, ensure_ascii=False))
     elif console.is_quiet:
-        needed = {name for each in done for name in each.work.needs}
+        needed = {name for each in done if each.state != "not published" for name in each.work.needs}
         for each in done:
             if each.reference and each.work.name not in needed:
                 console.line(each.reference)

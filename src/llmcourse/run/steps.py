@@ -1,6 +1,7 @@
 """From what a pipeline says to the list of what is done: the matrix unfolded, references resolved."""
 
 import difflib
+import hashlib
 import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -8,16 +9,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from llmcourse.core.documents import Location
 from llmcourse.core.errors import ConfigError
 from llmcourse.run.config import Config, Step, Value
 
 FAMILY_TREE, PUSH = "family-tree", "push"
 MAKERS = ("merge", "quantize-gguf", "quantize-gptq", "quantize-exl2", "autoeval")
 COMMANDS = (*MAKERS, FAMILY_TREE, PUSH)
-_REFERENCE = re.compile(r"\$\{\s*([^{}\s]+)\s*\}")
+REFERENCE = re.compile(r"\$\{\s*([^{}\s]+)\s*\}")
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 _ALL = ".*"
 _MATRIX = "matrix."
+_LONGEST_NAME = 120  # bytes; a file system takes 255, and names of temporary folders are longer
+# What else a step may say of itself, by its command; all others take everything.
+_TAKES = {PUSH: {"command", "with_"}, FAMILY_TREE: {"command", "with_", "config"}}
 Combination = tuple[tuple[str, Value], ...]
 
 
@@ -67,6 +72,14 @@ class _Unfolding:
         for name, step in pipeline.steps.items():
             self._check(name, step)
         self.named = {name: list(self._named(name, step)) for name, step in pipeline.steps.items()}
+        used = {reference for found in self.named.values() for _, reference in found}
+        for axis in pipeline.matrix:
+            if f"{_MATRIX}{axis}" not in used:
+                raise ConfigError(
+                    f"No step uses the matrix's {axis!r}.",
+                    f"Write ${{matrix.{axis}}} in one, or take it out.",
+                    where(("matrix", axis)),
+                )
 
     def _check(self, name: str, step: Step) -> None:
         if not _NAME.fullmatch(name) or name in ("matrix", "report.html"):
@@ -75,7 +88,7 @@ class _Unfolding:
                 "Use letters, digits, - and _; it names a folder.",
                 self.where(("steps", name)),
             )
-        command = step.command or name
+        command = self._command(name)
         if command not in COMMANDS:
             near = difflib.get_close_matches(command, COMMANDS, 1)
             fix = f"Did you mean {near[0]!r}?" if near else f"Use {', '.join(COMMANDS)}."
@@ -83,17 +96,46 @@ class _Unfolding:
                 fix = f"Say command: beside it, one of {', '.join(COMMANDS)}."
             place = ("steps", name, "command") if step.command else ("steps", name)
             raise ConfigError(f"{command!r} is no command of a pipeline.", fix, self.where(place))
+        self._check_keys(name, command, step)
 
-    def _named(self, name: str, step: Step) -> Iterator[tuple[tuple[str, ...], str]]:
+    def _check_keys(self, name: str, command: str, step: Step) -> None:
+        """A wish that would not be fulfilled is refused."""
+        for key in sorted(step.model_fields_set - _TAKES.get(command, step.model_fields_set)):
+            raise ConfigError(
+                f"{name} is a step with the command {command}, which takes no {key}:.",
+                "Write all that it is to do under with:.",
+                self.where(("steps", name, key)),
+            )
+        if "output" in step.with_:
+            raise ConfigError(
+                f"{name} says where its result goes, which the pipeline does.",
+                "Leave output out.",
+                self.where(("steps", name, "with", "output")),
+            )
+        if not step.config and not step.with_:
+            raise ConfigError(
+                f"{name} has neither a config nor keys of one.",
+                "Add config: FILE, or the keys under with:.",
+                self.where(("steps", name)),
+            )
+
+    def _named(self, name: str, step: Step) -> Iterator[tuple[Location, str]]:
         """Every reference in a step, with where it stands."""
-        place = ("steps", name)
+        place: Location = ("steps", name)
         texts = [(("config",), step.config), (("push",), step.push), (("revision",), step.revision)]
-        for location, text in [*texts, *_texts(step.with_, ("with",))]:
-            for reference in _REFERENCE.findall(text or ""):
+        for (key,), text in texts:
+            if any(not found.startswith(_MATRIX) for found in REFERENCE.findall(text or "")):
+                raise ConfigError(
+                    f"{key} takes values of the matrix, and no results of steps.",
+                    "Write ${matrix.…}, or the name itself.",
+                    self.where((*place, key)),
+                )
+        for location, text in [*texts, *texts_of(step.with_, ("with",))]:
+            for reference in REFERENCE.findall(text or ""):
                 self._check_reference(reference, (*place, *location))
                 yield (*place, *location), reference
 
-    def _check_reference(self, reference: str, place: tuple[str, ...]) -> None:
+    def _check_reference(self, reference: str, place: Location) -> None:
         if reference.startswith(_MATRIX):
             known, asked = list(self.pipeline.matrix), reference.removeprefix(_MATRIX)
             what = f"The matrix has no {asked!r}."
@@ -104,17 +146,15 @@ class _Unfolding:
             near = difflib.get_close_matches(asked, known, 1)
             fix = f"Did you mean {near[0]!r}?" if near else f"Known here: {', '.join(known) or 'none'}."
             raise ConfigError(what, fix, self.where(place))
-        if not reference.startswith(_MATRIX):
-            self._check_is_maker(asked, place)
-
-    def _check_is_maker(self, name: str, place: tuple[str, ...]) -> None:
-        command = self.pipeline.steps[name].command or name
-        if command not in MAKERS:
+        if not reference.startswith(_MATRIX) and self._command(asked) not in MAKERS:
             raise ConfigError(
-                f"{name} makes nothing that another step could read.",
-                f"Name the step whose result {command} works on.",
+                f"{asked} makes nothing that another step could read.",
+                f"Name the step whose result {self._command(asked)} works on.",
                 self.where(place),
             )
+
+    def _command(self, name: str) -> str:
+        return self.pipeline.steps[name].command or name
 
     def needed(self, name: str) -> list[str]:
         """The steps whose results a step reads."""
@@ -166,7 +206,7 @@ class _Unfolding:
             yield Work(
                 self._name(name, chosen),
                 name,
-                step.command or name,
+                self._command(name),
                 self.output / self._name(name, chosen),
                 self.folder / Path(str(config)).expanduser() if config else None,
                 replaced(step.with_),
@@ -181,7 +221,12 @@ class _Unfolding:
     def _name(self, step: str, chosen: Mapping[str, Value]) -> str:
         """A step's name, and the values of its axes, fit for a folder."""
         values = [chosen[axis] for axis in self.axes(step)]
-        return "-".join([step, *(re.sub(r"[^\w.]+", "-", str(value)).strip("-.") or "-" for value in values)])
+        parts = [re.sub(r"[^\w.]+", "-", str(value)).strip("-.") or "-" for value in values]
+        name = "-".join([step, *parts])
+        if len(name.encode()) <= _LONGEST_NAME:
+            return name
+        digest = hashlib.sha256(repr([step, *values]).encode()).hexdigest()[:8]
+        return f"{name.encode()[:_LONGEST_NAME].decode(errors='ignore')}-{digest}"
 
     def _replaced(self, value: Any, chosen: Mapping[str, Value], needs: dict[str, None]) -> Any:
         if isinstance(value, dict):
@@ -191,10 +236,21 @@ class _Unfolding:
             return [each for item in items for each in (item if isinstance(item, _Several) else [item])]
         if not isinstance(value, str):
             return value
-        alone = _REFERENCE.fullmatch(value.strip())
+        alone = REFERENCE.fullmatch(value.strip())
         if alone:
             return self._value(alone[1], chosen, needs)
-        return _REFERENCE.sub(lambda found: str(self._value(found[1], chosen, needs)), value)
+        return REFERENCE.sub(lambda found: self._text(found[1], chosen, needs), value)
+
+    def _text(self, reference: str, chosen: Mapping[str, Value], needs: dict[str, None]) -> str:
+        """A reference within a text."""
+        found = self._value(reference, chosen, needs)
+        if isinstance(found, _Several):
+            raise ConfigError(
+                f"${{{reference}}} stands for several folders, and not in a text.",
+                "Write it alone, as an item of a list.",
+                self.where(("steps",)),
+            )
+        return str(found)
 
     def _value(self, reference: str, chosen: Mapping[str, Value], needs: dict[str, None]) -> Any:
         if reference.startswith(_MATRIX):
@@ -213,15 +269,16 @@ class _Several(list[str]):
     """Folders of all results of a step, which become items of the list that they stand in."""
 
 
-def _texts(value: Any, location: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+def texts_of(value: Any, location: Location = ()) -> Iterator[tuple[Location, str]]:
+    """Every text in a value, with where it stands."""
     if isinstance(value, str):
         yield location, value
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from _texts(item, (*location, key))
+            yield from texts_of(item, (*location, key))
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _texts(item, (*location, index))  # type: ignore[arg-type]
+            yield from texts_of(item, (*location, index))
 
 
 def _text(value: Any) -> str | None:
@@ -233,9 +290,11 @@ def _refuse_shared_places(found: list[Work], where: Callable[..., str | None]) -
     for work in found:
         place = str(work.output).lower()  # some disks know no letter case
         if place in seen:
+            is_same = seen[place].step == work.step
+            fix = "Choose values of the matrix" if is_same else "Choose names of steps"
             raise ConfigError(
                 f"{seen[place].name} and {work.name} would both write to one folder.",
-                "Name one of them otherwise; in a matrix, with ${matrix.…} in the name.",
-                where(("steps", work.step)),
+                f"{fix} that differ in letters or digits.",
+                where(("matrix",) if is_same else ("steps", work.step)),
             )
         seen[place] = work

@@ -50,7 +50,10 @@ def _shared_places(outlooks: Sequence[Outlook]) -> Iterator[Check]:
 
 def _disk_check(outlooks: Sequence[Outlook], estimate: Estimate) -> Check:
     """Each result, and each download, may find room by itself and all of them none."""
-    waiting = [each.work.name for each in outlooks if each.state == "waits" and each.work.command != PUSH]
+    unknown = [
+        each for each in outlooks if each.state == "waits" or (each.failures and not each.estimate.write)
+    ]
+    waiting = [each.work.name for each in unknown if each.work.command != PUSH]
     beside = f" without {', '.join(waiting)}" if waiting else ""
     cache = _cache_folder() if estimate.download else None
     check = checks.disk_check(estimate, outlooks[0].work.output, cache)
