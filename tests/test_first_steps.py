@@ -29,6 +29,12 @@ def test_init_writes_a_config_whose_header_names_it(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "merge.schema.json").read_text()) == schema_of("merge")
 
 
+def test_init_writes_into_a_folder_that_need_not_be_there(tmp_path: Path) -> None:
+    done = run("init", "merge", "-o", "configs/", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "configs/slerp.yaml\n")
+    assert {path.name for path in (tmp_path / "configs").iterdir()} == {"slerp.yaml", "merge.schema.json"}
+
+
 def test_init_writes_over_nothing(tmp_path: Path) -> None:
     (tmp_path / "usual.yaml").write_text("mine")
     done = run("init", "quantize-gguf", cwd=tmp_path)

@@ -41,6 +41,8 @@ def write(command: str, name: str | None, output: str | None) -> str:
     if name not in names:
         raise unknown_name(f"config of {command}", name, names)
     target = Path(f"{name}.yaml" if output in (None, "-") else output)
+    if output and (output.endswith("/") or target.is_dir()):
+        target /= f"{name}.yaml"
     # Its header shows how to run it from the repository; what is shown here is where it lies now.
     text = source.read_text(encoding="utf-8").replace(f"configs/{command}/{name}.yaml", str(target))
     first, _, text = text.partition("\n")
@@ -49,6 +51,7 @@ def write(command: str, name: str | None, output: str | None) -> str:
         return text
     schema = target.with_name(f"{command}.schema.json")
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("x", encoding="utf-8") as file:
             file.write(f"{_SCHEMA_LINE}{schema.name}\n{text}")
     except FileExistsError:

@@ -79,7 +79,14 @@ def test_a_pipeline_is_made_and_then_left_alone(cli: Cli, hub: LoopbackHub) -> N
     again = cli("run", "p.yaml")
     assert again.exit_code == 0, again.stderr
     assert again.stdout.count("unchanged") == 2 and "load libraries" not in again.stderr
-    assert (cli.folder / "out" / "merge" / "model.safetensors").stat().st_mtime_ns == before
+    weights = cli.folder / "out" / "merge" / "model.safetensors"
+    assert weights.stat().st_mtime_ns == before
+
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))  # of the same size
+    for arguments in (("run", "p.yaml", "-n"), ("merge", "linear.yaml", "-o", "out/merge", "-n")):
+        edited = cli(*arguments)
+        assert edited.exit_code == 4 and "was changed since it was made." in edited.stdout
 
 
 def test_everything_that_is_wrong_is_told_at_once_and_nothing_is_made(cli: Cli) -> None:
@@ -152,7 +159,7 @@ def test_steps_that_would_publish_to_one_place_are_refused_however_they_say_it(c
         ),
         ("  merge: {config: linear.yaml}\n", ("steps.mrge.config=x",), "There is no step 'mrge'."),
         ("  merge: {config: ref.yaml}\n", (), "${merge} stands in a step's own config"),
-        ("  merge: {config: linear.yaml}\n  family-tree: {with: {model: org/a, formts: 1}}\n", (), "p.yaml:3:"),
+        ("  family-tree: {with: {model: org/a, formts: 1}}\n", (), "p.yaml:2:"),
     ],
 )  # fmt: skip
 def test_what_would_be_passed_over_is_refused(
@@ -163,6 +170,13 @@ def test_what_would_be_passed_over_is_refused(
     refused = cli("run", "p.yaml", *overrides)
     assert refused.exit_code == 2 and what in refused.stderr, refused.stderr
     assert not (cli.folder / "p").exists()
+
+
+@pytest.mark.parametrize("name", ["demo", "nightly"])
+def test_what_init_writes_can_be_planned_where_it_lies(cli: Cli, name: str) -> None:
+    assert cli("init", "run", name).exit_code == 0
+    planned = cli("run", f"{name}.yaml", "-n", "--no-push")
+    assert planned.exit_code == 0, planned.stdout + planned.stderr
 
 
 def test_two_on_one_folder_do_not_mix(cli: Cli) -> None:

@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,8 +42,13 @@ def device_checks(device: str, machine: Machine, key: str) -> Iterator[Check]:
         yield ok("device", device)
 
 
-def output_check(output: Path, fingerprint: str, force: bool, inputs: Iterable[Path]) -> Check:
-    """A new folder, an empty one, or an older result of ours with --force; nothing else is touched."""
+def output_check(
+    output: Path, fingerprint: str, force: bool, inputs: Iterable[Path], changed: Sequence[str] = ()
+) -> Check:
+    """A new folder, an empty one, or an older result of ours with --force; nothing else is touched.
+
+    `changed` are files of this very result that are not what was made any more.
+    """
     for folder in inputs:
         if folder.resolve().is_relative_to(output.resolve()):
             return fail(
@@ -64,6 +69,12 @@ def output_check(output: Path, fingerprint: str, force: bool, inputs: Iterable[P
     if present is None:
         return fail(
             "output", f"{output} exists and llmcourse did not make it.", "Choose a new folder with -o."
+        )
+    if present.fingerprint == fingerprint and changed:
+        return fail(
+            "output",
+            f"{changed[0]} in {output} was changed since it was made.",
+            "Move it elsewhere, or have it made anew with --force.",
         )
     if present.fingerprint == fingerprint:
         return ok("output", f"{output} (made already, or to be completed)")

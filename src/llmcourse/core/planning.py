@@ -186,7 +186,8 @@ class Planning:
         is_older = present is not None and present.fingerprint != fingerprint
         owns = self.request.owns if is_older else None  # it reads all files of that result
         may_replace = self.request.force or bool(owns and owns(self.output))
-        yield checks.output_check(self.output, fingerprint, may_replace, folders)
+        changed = [] if may_replace or is_older else Workspace(self.output, fingerprint).changed()
+        yield checks.output_check(self.output, fingerprint, may_replace, folders, changed)
         yield from self._resource_checks(plan, Workspace(self.output, fingerprint))
         if self.push_wish:
             yield from self._push_checks(plan, fingerprint)

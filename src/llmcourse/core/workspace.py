@@ -150,7 +150,22 @@ class Workspace:
         weights = [file for file in artifact.files if file.is_local and not is_text(file.path)]
         paths = [(self.output / file.path, file.size) for file in weights]
         is_whole = all(path.is_file() and path.stat().st_size == size for path, size in paths)
-        return replace(artifact, cached=True) if is_whole else None
+        return replace(artifact, cached=True) if is_whole and not self.changed() else None
+
+    def changed(self) -> list[str]:
+        """Weights of the result in place that were changed since, by time and then by hash; no size tells."""
+        artifact = read_artifact(self.output)
+        if artifact is None:
+            return []
+        made = (self.output / MANIFEST_NAME).stat().st_mtime_ns
+        found = []
+        for file in artifact.files:
+            path = self.output / file.path
+            if not file.is_local or is_text(file.path) or not path.is_file():
+                continue
+            if path.stat().st_mtime_ns > made and sha256_of(path) != file.sha256:
+                found.append(file.path)
+        return found
 
     def staged_bytes(self) -> int:
         """Bytes that a run of this fingerprint will find in the staging folder."""
