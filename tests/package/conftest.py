@@ -1,12 +1,15 @@
 """Archives and the core's environment, made once for all workers of a test run."""
 
+import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
 from llmcourse.testing.plugin import Cli
-from tests.package.installing import Built, archives_in, bare, build, install
+from tests.package.installing import Alone, Built, archives_in, bare, build, install
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +40,20 @@ def core_python(shared: Path, built: Built) -> str:
             install(bare(folder), built.wheel)
             (shared / "core.complete").touch()
     return str(folder / "bin" / "python")
+
+
+@pytest.fixture
+def alone(tmp_path: Path, built: Built) -> Iterator[Alone]:
+    """Makes an environment that has the wheel with one extra; gigabytes, so it does not stay."""
+    folder = tmp_path / "environment"
+
+    def made(extra: str, python: str = sys.executable) -> str:
+        interpreter = bare(folder, python)
+        install(interpreter, built.wheel, extra)
+        return interpreter
+
+    yield made
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

@@ -3,11 +3,16 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 UV = Path(sys.prefix) / "bin" / "uv"
+
+
+# (extra, interpreter) -> the interpreter of a new environment
+Alone = Callable[..., str]
 
 
 @dataclass(frozen=True)
