@@ -4,11 +4,14 @@
     python scripts/release.py 0.1.0 --tag       makes the tag too
     python scripts/release.py 0.1.0 --publish   the tag, and the archives to the index
 
+What ended half way is done again by the same command: a tag of this very commit is kept, and an index takes
+the same archive twice. Both archives and the list are the same to the byte for the same commit.
 The version stands in src/llmcourse/__init__.py and nowhere else. uv finds the right to publish by
 itself, from CI's identity (trusted publishing) or UV_PUBLISH_TOKEN; no token is an argument of anything.
 """
 
 import argparse
+import json
 import os
 import re
 import subprocess
@@ -16,6 +19,10 @@ import sys
 from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, NoReturn
+
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
@@ -27,18 +34,21 @@ def ran(*command: str | Path) -> str:
     environment = dict(os.environ)
     if "PIP_FIND_LINKS" in environment:
         environment["UV_FIND_LINKS"] = environment["PIP_FIND_LINKS"]
+    # The time of all that is made is the commit's.
+    dated = subprocess.run(("git", "log", "-1", "--format=%ct"), cwd=ROOT, text=True, capture_output=True)
+    environment["SOURCE_DATE_EPOCH"] = dated.stdout.strip()
     ended = subprocess.run(list(map(str, command)), cwd=ROOT, env=environment, text=True, capture_output=True)
     if ended.returncode:
         refuse(f"`{' '.join(map(str, command))}` failed.", (ended.stdout + ended.stderr).strip()[-3000:])
     return ended.stdout.strip()
 
 
-def refuse(what: str, fix: str) -> None:
+def refuse(what: str, fix: str) -> NoReturn:
     sys.exit(f"error: {what}\nfix: {fix}")
 
 
 def check_tree(version: str) -> None:
-    """Nothing uncommitted, the one version is this one, the changelog has its dated section, no such tag."""
+    """Nothing uncommitted, one version, its dated section in the changelog, its tag on no other commit."""
     if ran("git", "status", "--porcelain"):
         refuse("There are changes that are not committed.", "Commit or stash them.")
     source = (ROOT / "src" / "llmcourse" / "__init__.py").read_text()
@@ -48,8 +58,14 @@ def check_tree(version: str) -> None:
     if not heading or not re.fullmatch(r"\d{4}-\d\d-\d\d", heading[1]):
         wanted = f"## [{version}] - {date.today()}"
         refuse(f"CHANGELOG.md has no dated section for {version}.", f"Head it `{wanted}`.")
-    if ran("git", "tag", "--list", f"v{version}"):
-        refuse(f"The tag v{version} exists.", "Choose the next version.")
+    if tagged(version) and ran("git", "rev-list", "-1", f"v{version}") != ran("git", "rev-parse", "HEAD"):
+        refuse(
+            f"The tag v{version} is on another commit.", "Choose the next version, or check out that commit."
+        )
+
+
+def tagged(version: str) -> bool:
+    return bool(ran("git", "tag", "--list", f"v{version}"))
 
 
 def build() -> list[Path]:
@@ -65,18 +81,45 @@ def build() -> list[Path]:
 def list_parts(version: str, extra: str) -> Path:
     """The SBOM (CycloneDX 1.6, JSON) of the wheel with all that one of its extras brings, validated.
 
-    The wheel is installed by its name and not by its path, which would be written into the list.
+    The wheel is installed by its name and not by its path, which would be written into the list, and before
+    its dependencies without an index, which may have another file of that version.
     """
     listed = DIST / f"llmcourse-{version}.cdx.json"
     wanted = f"llmcourse[{extra}]=={version}" if extra else f"llmcourse=={version}"
     with TemporaryDirectory() as folder:
-        python = Path(folder) / "bin" / "python"
+        python, project = Path(folder) / "bin" / "python", Path(folder) / "pyproject.toml"
         ran(BIN / "uv", "venv", "--quiet", "--python", sys.executable, folder)
-        constraints = ("--constraint", ROOT / "constraints.txt", "--find-links", DIST)
-        ran(BIN / "uv", "pip", "install", "--quiet", "--python", python, *constraints, wanted)
-        form = ("--output-format", "JSON", "--spec-version", "1.6", "--output-reproducible", "--validate")
-        ran(BIN / "cyclonedx-py", "environment", *form, "--output-file", listed, python)
+        install = (BIN / "uv", "pip", "install", "--quiet", "--python", python, "--find-links", DIST)
+        ran(*install, "--no-index", "--no-deps", f"llmcourse=={version}")
+        ran(*install, "--constraint", ROOT / "constraints.txt", wanted)
+        # What the list is of must have a version; our pyproject.toml has it from the source.
+        text = (ROOT / "pyproject.toml").read_text()
+        project.write_text(text.replace('dynamic = ["version"]', f'version = "{version}"'))
+        form = ("--output-format", "JSON", "--spec-version", "1.6", "--output-reproducible", "--no-validate")
+        ran(BIN / "cyclonedx-py", "environment", *form, "--pyproject", project, "-o", listed, python)
+    parts = json.loads(listed.read_text())
+    add_dagre(parts)
+    text = json.dumps(parts, indent=2) + "\n"
+    if wrong := JsonStrictValidator(SchemaVersion.V1_6).validate_str(text):
+        refuse("The list of parts is not valid CycloneDX 1.6.", str(wrong))
+    listed.write_text(text)
     return listed
+
+
+def add_dagre(parts: dict[str, Any]) -> None:
+    """The one work of others that is inside the wheel, which no installed package tells of."""
+    source = (ROOT / "src" / "llmcourse" / "family_tree" / "formats" / "html.py").read_text()
+    found = re.search(r'^DAGRE_VERSION = "([\d.]+)"', source, re.M)
+    if not found:
+        refuse("family_tree/formats/html.py names no version of dagre.", "Set DAGRE_VERSION there.")
+    whole = parts["metadata"]["component"]["bom-ref"]
+    name = f"pkg:npm/%40dagrejs/dagre@{found[1]}"
+    licence = {"license": {"id": "MIT", "acknowledgement": "declared"}}
+    part = {"bom-ref": name, "purl": name, "name": "dagre", "group": "@dagrejs", "version": found[1]}
+    parts["components"].append({**part, "type": "library", "licenses": [licence]})
+    parts["dependencies"].append({"ref": name})
+    (needed,) = (entry for entry in parts["dependencies"] if entry["ref"] == whole)
+    needed["dependsOn"] = sorted([*needed["dependsOn"], name])
 
 
 def main() -> None:
@@ -99,7 +142,8 @@ def main() -> None:
     parts = list_parts(wish.version, wish.sbom_extra)
     print(*(f"made: {path.relative_to(ROOT)}" for path in (*archives, parts)), sep="\n")
     if wish.tag or wish.publish:
-        ran("git", "tag", "--annotate", f"v{wish.version}", "--message", f"llmcourse {wish.version}")
+        if not tagged(wish.version):
+            ran("git", "tag", "--annotate", f"v{wish.version}", "--message", f"llmcourse {wish.version}")
         print(f"tagged: v{wish.version}")
     if wish.publish:
         ran(BIN / "uv", "publish", *archives)

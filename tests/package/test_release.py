@@ -1,19 +1,29 @@
-"""The release script in a clone that is thrown away: every refusal, and what a dry run and a tag leave."""
+"""The release script in a clone that is thrown away: every refusal, what is made, tagged and published."""
 
 import json
+import os
+import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
+from llmcourse.family_tree.formats.html import DAGRE_VERSION
 from tests.package.installing import ROOT, done, tracked
 
 VERSION = "9.8.7"
 
 
-def release(clone: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+def release(
+    clone: Path, *arguments: str, env: dict[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
     script = clone / "scripts" / "release.py"
     command: Sequence[str | Path] = (
         sys.executable,
@@ -24,7 +34,7 @@ def release(clone: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
         "",
         *arguments,
     )
-    return subprocess.run(command, capture_output=True, text=True, cwd=clone)
+    return subprocess.run(command, capture_output=True, text=True, cwd=clone, env=os.environ | (env or {}))
 
 
 def commit(clone: Path) -> None:
@@ -61,26 +71,96 @@ def test_a_dry_run_makes_the_archives_and_a_list_of_parts_and_no_tag(clone: Path
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.endswith("dry run: no tag, nothing published\n")
     assert tags(clone) == []
-    made = {path.name for path in (clone / "dist").glob("llmcourse-*")}
     stem = f"llmcourse-{VERSION}"
-    assert made == {f"{stem}.tar.gz", f"{stem}-py3-none-any.whl", f"{stem}.cdx.json"}
+    assert set(made(clone)) == {f"{stem}.tar.gz", f"{stem}-py3-none-any.whl", f"{stem}.cdx.json"}
     text = (clone / "dist" / f"{stem}.cdx.json").read_text()
     parts = json.loads(text)
     assert (parts["bomFormat"], parts["specVersion"]) == ("CycloneDX", "1.6")
+    whole = parts["metadata"]["component"]
+    assert (whole["name"], whole["version"], whole["licenses"][0]["license"]["id"]) == (
+        "llmcourse",
+        VERSION,
+        "Apache-2.0",
+    )
+    made_at = int(done("git", "log", "-1", "--format=%ct", cwd=clone))
+    assert datetime.fromisoformat(parts["metadata"]["timestamp"]).timestamp() == made_at
     versions = {part["name"]: part["version"] for part in parts["components"]}
-    assert versions["llmcourse"] == VERSION
     pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines())
     assert versions["pydantic"] == pins["pydantic"]
-    assert "torch" not in versions
+    assert versions["dagre"] == DAGRE_VERSION
+    assert "torch" not in versions and "llmcourse" not in versions
+    needed = {entry["ref"]: entry.get("dependsOn", []) for entry in parts["dependencies"]}
+    assert {"typer", "dagre"} <= {re.sub(r".*/|[=@].*", "", ref) for ref in needed[whole["bom-ref"]]}
     assert str(clone) not in text and "file:" not in text and sys.prefix not in text
 
 
 @pytest.mark.slow
-def test_a_tag_is_made_when_it_is_asked_for_and_only_once(clone: Path) -> None:
+def test_a_tag_is_made_when_it_is_asked_for_and_is_not_moved(clone: Path) -> None:
     assert release(clone, "--tag").returncode == 0
     assert tags(clone) == [f"v{VERSION}"]
+    commit(clone)
     again = release(clone, "--tag")
-    assert (again.returncode, again.stderr.splitlines()[0]) == (1, f"error: The tag v{VERSION} exists.")
+    assert again.returncode == 1
+    assert again.stderr.splitlines()[0] == f"error: The tag v{VERSION} is on another commit."
+
+
+def made(clone: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (clone / "dist").glob("llmcourse-*")}
+
+
+@dataclass
+class Index:
+    """Takes uploads as PyPI's upload address does, or refuses them."""
+
+    status: int = 200
+    uploads: list[tuple[str, str]] = field(default_factory=list)
+    address: str = ""
+
+
+@pytest.fixture
+def index() -> Iterator[Index]:
+    index = Index()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            name = re.search(rb'filename="([^"]+)"', body)
+            assert name
+            index.uploads.append((name[1].decode(), self.headers["Authorization"]))
+            self.send_response(index.status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        index.address = f"http://127.0.0.1:{server.server_port}/legacy/"
+        yield index
+        server.shutdown()
+
+
+@pytest.mark.slow
+def test_a_publication_that_failed_is_done_by_the_same_command(clone: Path, index: Index) -> None:
+    env = {"UV_PUBLISH_URL": index.address, "UV_PUBLISH_TOKEN": "pypi-secret"}
+    index.status = 403
+    refused = release(clone, "--publish", env=env)
+    assert refused.returncode == 1
+    assert "uv publish" in refused.stderr and "403" in refused.stderr
+    assert "published:" not in refused.stdout and "pypi-secret" not in refused.stdout + refused.stderr
+    before = made(clone)
+    index.status = 200
+    index.uploads.clear()
+    ended = release(clone, "--publish", env=env)
+    assert ended.returncode == 0, ended.stderr
+    assert f"published: llmcourse {VERSION}; push the tag: git push origin v{VERSION}" in ended.stdout
+    stem = f"llmcourse-{VERSION}"
+    assert {name for name, _ in index.uploads} == {f"{stem}.tar.gz", f"{stem}-py3-none-any.whl"}
+    token = b64encode(b"__token__:pypi-secret").decode()
+    assert {rights for _, rights in index.uploads} == {f"Basic {token}"}
+    assert tags(clone) == [f"v{VERSION}"]
+    # What was refused and what was taken is the same to the byte.
+    assert made(clone) == before
 
 
 def test_what_is_not_committed_is_refused(clone: Path) -> None:
