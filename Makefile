@@ -97,9 +97,10 @@ dist: $(VENV)/.dev
 release: $(VENV)/.dev
 	$(BIN)/python scripts/release.py $(VERSION) $(ARGS)
 
-# The wheel on each Python that it claims and that is here.
+# The wheel on each Python that it claims and that is here, and with the oldest and newest dependencies it admits.
+# Beside PyTorch's CPU builds the index has those with CUDA only: gigabytes, kept in uv's cache.
 test-pythons: $(VENV)/.dev
-	$(BIN)/pytest -m slow tests/package/test_pythons.py $(ARGS)
+	$(BIN)/pytest -m slow tests/package/test_pythons.py tests/package/test_bounds.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(GPU) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .lint-imports.log demo-out docs-out dist

@@ -47,9 +47,9 @@ def alone(tmp_path: Path, built: Built) -> Iterator[Alone]:
     """Makes an environment that has the wheel with one extra; gigabytes, so it does not stay."""
     folder = tmp_path / "environment"
 
-    def made(extra: str, python: str = sys.executable) -> str:
+    def made(extra: str, python: str = sys.executable, *, pinned: bool = True) -> str:
         interpreter = bare(folder, python)
-        install(interpreter, built.wheel, extra)
+        install(interpreter, built.wheel, extra, pinned=pinned)
         return interpreter
 
     yield made

@@ -1,16 +1,21 @@
 """The package as its users get it: archives built from this tree, installed where nothing else is."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent.parent
 UV = Path(sys.prefix) / "bin" / "uv"
 
 
+# The Pythons that the metadata claims.
+PYTHONS = ("3.11", "3.12", "3.13")
 # (extra, interpreter) -> the interpreter of a new environment
 Alone = Callable[..., str]
 
@@ -49,11 +54,22 @@ def bare(folder: Path, python: str = sys.executable) -> str:
     return str(folder / "bin" / "python")
 
 
-def install(python: str, wheel: Path, extra: str = "") -> None:
-    """The wheel with one of its extras, each dependency in the version that was tested."""
+def install(python: str, wheel: Path, extra: str = "", *, pinned: bool = True) -> None:
+    """The wheel with an extra, its dependencies as they were tested or, not pinned, the newest there are."""
     wanted = f"llmcourse[{extra}] @ {wheel.as_uri()}" if extra else str(wheel)
-    constraints = ("--constraint", ROOT / "constraints.txt")
+    constraints = ("--constraint", ROOT / "constraints.txt") if pinned else ()
     done(uv(), "pip", "install", "--quiet", "--python", python, *constraints, wanted)
+
+
+def interpreter(version: str) -> str:
+    """One of this version that starts, on the PATH or among pyenv's; a test without one is skipped."""
+    on_path = shutil.which(f"python{version}")
+    pyenv = sorted((Path.home() / ".pyenv" / "versions").glob(f"{version}.*/bin/python"))
+    for python in [*([on_path] if on_path else []), *map(str, pyenv)]:
+        # pyenv's own stand-in on the PATH refuses where the version is not chosen.
+        if subprocess.run([python, "-c", ""], capture_output=True).returncode == 0:
+            return python
+    pytest.skip(f"there is no Python {version} on this machine")
 
 
 def uv() -> Path:

@@ -28,12 +28,12 @@ def evaluation(more: str = "") -> str:
 
 
 JOBS = {
-    "merge": Job(("merge", "m.yaml", "-o", "out")),
-    "gguf": Job(("quantize-gguf", "g.yaml", "-o", "out")),
-    "gptq": Job(("quantize-gptq", "q.yaml", "-o", "out")),
+    "merge": Job(("merge", "m.yaml", "-o", "merge")),
+    "gguf": Job(("quantize-gguf", "g.yaml", "-o", "gguf")),
+    "gptq": Job(("quantize-gptq", "q.yaml", "-o", "gptq")),
     "exl2": Job(("quantize-exl2", "e.yaml", "--dry-run"), 3, frozenset({"GPU"})),
-    "eval": Job(("autoeval", "t.yaml", "-o", "out")),
-    "ray": Job(("autoeval", "r.yaml", "-o", "out")),
+    "eval": Job(("autoeval", "t.yaml", "-o", "eval")),
+    "ray": Job(("autoeval", "r.yaml", "-o", "ray")),
     "runpod": Job(("autoeval", "p.yaml", "--dry-run"), 4, frozenset({"runpod", "runpod.results"})),
     "tree": Job(("family-tree", "./code", "--offline", "-o", "family.svg")),
 }

@@ -12,7 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import llmcourse
-from tests.package.installing import ROOT, Built, done, tracked
+from tests.package.installing import PYTHONS, ROOT, Built, done, tracked
 
 # Folder in this tree -> folder in the wheel. What is tracked below the one is below the other.
 PACKAGED = {"src/llmcourse/": "llmcourse/", "configs/": "llmcourse/configs/"}
@@ -110,7 +110,7 @@ def test_each_extra_is_offered_and_nothing_is_fetched_from_an_address(built: Bui
 def test_the_metadata_claims_the_pythons_that_are_tested(built: Built) -> None:
     found = headers(built)
     versions = [re.fullmatch(r".* :: (3\.\d+)", line) for line in found["Classifier"]]
-    assert [match[1] for match in versions if match] == ["3.11", "3.12", "3.13"]
+    assert [match[1] for match in versions if match] == list(PYTHONS)
     assert (found["Requires-Python"], found["License-Expression"]) == ([">=3.11"], ["Apache-2.0"])
 
 

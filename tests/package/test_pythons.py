@@ -1,30 +1,15 @@
 """The wheel on each Python that its metadata claims, so far as this machine has it."""
 
-import shutil
-import subprocess
-from pathlib import Path
-
 import pytest
 
 from llmcourse.testing.models import Family
 from llmcourse.testing.plugin import Cli
-from tests.package.installing import ROOT, Alone, done, uv
+from tests.package.installing import PYTHONS, ROOT, Alone, done, interpreter, uv
 from tests.package.jobs import JOBS, LEADERBOARD, carry_out, program
 
-PYTHONS = ("3.11", "3.12", "3.13")
 TOOLS = ("pytest", "pytest-timeout", "pytest-xdist", "numpy")
+# What needs no extra, as processes and as functions.
 LIGHT = ("tests/core/test_config.py", "tests/core/test_documents.py", "tests/merge/test_plan.py")
-
-
-def interpreter(version: str) -> str:
-    """One of this version that starts, on the PATH or among pyenv's; a test without one is skipped."""
-    on_path = shutil.which(f"python{version}")
-    pyenv = sorted((Path.home() / ".pyenv" / "versions").glob(f"{version}.*/bin/python"))
-    for python in [*([on_path] if on_path else []), *map(str, pyenv)]:
-        # pyenv's own stand-in on the PATH refuses where the version is not chosen.
-        if subprocess.run([python, "-c", ""], capture_output=True).returncode == 0:
-            return python
-    pytest.skip(f"there is no Python {version} on this machine")
 
 
 @pytest.mark.slow
