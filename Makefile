@@ -97,8 +97,8 @@ dist: $(VENV)/.dev
 release: $(VENV)/.dev
 	$(BIN)/python scripts/release.py $(VERSION) $(ARGS)
 
-# The wheel on each Python that it claims and that is here, and with the oldest and newest dependencies it admits.
-# Beside PyTorch's CPU builds the index has those with CUDA only: gigabytes, kept in uv's cache.
+# The wheel on each Python that it claims and that is here, and with the oldest and newest libraries it admits.
+# The index has PyTorch for Linux with CUDA only: gigabytes, fetched once, into uv's cache.
 test-pythons: $(VENV)/.dev
 	$(BIN)/pytest -m slow tests/package/test_pythons.py tests/package/test_bounds.py $(ARGS)
 
