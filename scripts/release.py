@@ -33,7 +33,7 @@ def ran(*command: str | Path) -> str:
     """What `command` says; the release ends where it fails, with its own words."""
     environment = dict(os.environ)
     if "PIP_FIND_LINKS" in environment:
-        environment["UV_FIND_LINKS"] = environment["PIP_FIND_LINKS"]
+        environment.setdefault("UV_FIND_LINKS", environment["PIP_FIND_LINKS"])
     # The time of all that is made is the commit's.
     dated = subprocess.run(("git", "log", "-1", "--format=%ct"), cwd=ROOT, text=True, capture_output=True)
     environment["SOURCE_DATE_EPOCH"] = dated.stdout.strip()

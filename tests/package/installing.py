@@ -31,7 +31,7 @@ def done(*command: str | Path, cwd: Path = ROOT) -> str:
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     # uv does not read pip's own setting for a folder of wheels.
     if "PIP_FIND_LINKS" in environment:
-        environment["UV_FIND_LINKS"] = environment["PIP_FIND_LINKS"]
+        environment.setdefault("UV_FIND_LINKS", environment["PIP_FIND_LINKS"])
     ended = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment, cwd=cwd)
     assert ended.returncode == 0, f"{command}: {ended.stdout[-2000:]}{ended.stderr[-4000:]}"
     return ended.stdout

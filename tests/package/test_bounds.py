@@ -28,7 +28,7 @@ def test_the_core_works_with_the_oldest_versions_that_are_admitted(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1800)
 def test_the_newest_versions_that_are_admitted_work(llmcourse: Cli, family: Family, alone: Alone) -> None:
     extras = ("merge", "gguf", "eval", "tree")
     cli = program(llmcourse, alone(",".join(extras), pinned=False), family)

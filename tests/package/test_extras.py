@@ -24,7 +24,7 @@ def test_without_its_extra_a_plan_names_it(core: Cli, family: Family, extra: str
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("extra", JOBS)
 def test_an_extra_alone_is_enough_for_its_job(
     llmcourse: Cli, family: Family, alone: Alone, extra: str
@@ -33,7 +33,7 @@ def test_an_extra_alone_is_enough_for_its_job(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_the_extra_all_is_enough_for_every_plan(llmcourse: Cli, family: Family, alone: Alone) -> None:
     cli = program(llmcourse, alone("all"), family)
     for job in (job for extra, job in JOBS.items() if extra != "tree"):
@@ -44,6 +44,6 @@ def test_the_extra_all_is_enough_for_every_plan(llmcourse: Cli, family: Family, 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_the_leaderboards_tasks_find_their_libraries(alone: Alone) -> None:
     done(alone("leaderboard"), "-c", LEADERBOARD)

@@ -25,7 +25,7 @@ def test_the_core_works_on_every_python_that_is_claimed(llmcourse: Cli, alone: A
 
 # The first of them has each extra in an environment of its own in test_extras.py.
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("extra", JOBS)
 @pytest.mark.parametrize("version", PYTHONS[1:])
 def test_each_extra_does_its_job_on_every_python_that_is_claimed(
@@ -35,7 +35,7 @@ def test_each_extra_does_its_job_on_every_python_that_is_claimed(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("version", PYTHONS[1:])
 def test_the_leaderboards_tasks_find_their_libraries_on_every_python_that_is_claimed(
     alone: Alone, version: str
