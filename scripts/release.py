@@ -89,8 +89,8 @@ def list_parts(version: str, extra: str) -> Path:
     with TemporaryDirectory() as folder:
         python, project = Path(folder) / "bin" / "python", Path(folder) / "pyproject.toml"
         ran(BIN / "uv", "venv", "--quiet", "--python", sys.executable, folder)
-        install = (BIN / "uv", "pip", "install", "--quiet", "--python", python, "--find-links", DIST)
-        ran(*install, "--no-index", "--no-deps", f"llmcourse=={version}")
+        install = (BIN / "uv", "pip", "install", "--quiet", "--python", python)
+        ran(*install, "--no-index", "--find-links", DIST, "--no-deps", f"llmcourse=={version}")
         ran(*install, "--constraint", ROOT / "constraints.txt", wanted)
         # What the list is of must have a version; our pyproject.toml has it from the source.
         text = (ROOT / "pyproject.toml").read_text()

@@ -43,7 +43,13 @@ class Cli:
         self, *arguments: str | Path, stdin: str = "", env: Mapping[str, str] | None = None
     ) -> Result:
         process = self.start(*arguments, env=env)
-        stdout, stderr = process.communicate(stdin, timeout=240)
+        try:
+            stdout, stderr = process.communicate(stdin, timeout=240)
+        except subprocess.TimeoutExpired:
+            # Or it would go on computing, in a folder that the next test may have.
+            process.kill()
+            process.wait()
+            raise
         return Result(process.returncode, stdout, stderr)
 
     def start(self, *arguments: str | Path, env: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
