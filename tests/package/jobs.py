@@ -62,7 +62,9 @@ def program(llmcourse: Cli, python: str, family: Family) -> Cli:
     folder = llmcourse.folder / "work"
     folder.mkdir()
     lay(folder, family)
-    return Cli(folder, {**llmcourse.env, "PYTHONPATH": "", "RUNPOD_API_KEY": ""}, python)
+    env = {**llmcourse.env, "PYTHONPATH": "", "RUNPOD_API_KEY": ""}
+    # In a new environment, each library that is imported is compiled first.
+    return Cli(folder, env, python, timeout=1200)
 
 
 def carry_out(cli: Cli, extra: str) -> None:

@@ -72,9 +72,14 @@ def _connect(config: Config, folder: str) -> None:
             ray.init(address=address, **quiet)
         else:
             ray.init(num_cpus=config.ray.workers, include_dashboard=False, _temp_dir=folder, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    # A node that is not there after half a minute, as on a busy machine, is a bare Exception of Ray's.
+    except Exception as error:
         place = f"The Ray cluster at {address}" if address else "A Ray cluster on this machine"
-        fix = "Check ray.address and that the cluster runs." if address else "Look into the log."
+        fix = (
+            "Check ray.address and that the cluster runs."
+            if address
+            else "Run it again, or use engine: local."
+        )
         raise LibraryError(f"{place} cannot be used: {error}", fix) from error
     wanted = config.ray.gpus_per_task
     if wanted > ray.cluster_resources().get("GPU", 0):

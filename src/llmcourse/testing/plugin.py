@@ -38,13 +38,14 @@ class Cli:
     folder: Path
     env: dict[str, str] = field(default_factory=dict)
     python: str = sys.executable
+    timeout: float = 240  # seconds
 
     def __call__(
         self, *arguments: str | Path, stdin: str = "", env: Mapping[str, str] | None = None
     ) -> Result:
         process = self.start(*arguments, env=env)
         try:
-            stdout, stderr = process.communicate(stdin, timeout=240)
+            stdout, stderr = process.communicate(stdin, timeout=self.timeout)
         except subprocess.TimeoutExpired:
             # Or it would go on computing, in a folder that the next test may have.
             process.kill()
