@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,12 +22,6 @@ pytestmark = [
         not (find_spec("runpod") and find_spec("lm_eval")), reason="the extras are not installed"
     ),
 ]
-
-
-@pytest.fixture
-def runpod(tmp_path: Path) -> Iterator[LoopbackRunpod]:
-    with LoopbackRunpod(tmp_path / "runpod") as runpod:
-        yield runpod
 
 
 @pytest.fixture

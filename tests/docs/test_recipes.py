@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -124,12 +123,6 @@ def test_the_makefile_makes_its_targets_and_nothing_twice(llmcourse: Cli, demo_h
     make()
     assert (cli.folder / "family.svg").is_file() and len(list((cli.folder / "gguf").glob("*.gguf"))) == 2
     assert "llmcourse" not in make()
-
-
-@pytest.fixture
-def runpod(tmp_path: Path) -> Iterator[LoopbackRunpod]:
-    with LoopbackRunpod(tmp_path / "runpod") as runpod:
-        yield runpod
 
 
 @pytest.mark.slow

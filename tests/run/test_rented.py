@@ -3,9 +3,7 @@
 import json
 import os
 import signal
-from collections.abc import Iterator
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 
@@ -40,12 +38,6 @@ steps:
       runpod: {max_hours: 0.1}
   other: {command: merge, config: merge.yaml, with: {dtype: float16}}
 """
-
-
-@pytest.fixture
-def runpod(tmp_path: Path) -> Iterator[LoopbackRunpod]:
-    with LoopbackRunpod(tmp_path / "runpod") as runpod:
-        yield runpod
 
 
 @pytest.fixture

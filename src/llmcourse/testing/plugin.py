@@ -1,4 +1,4 @@
-"""pytest fixtures: the command line as a real process, the tiny models, a loopback Hub that has them."""
+"""pytest fixtures: the command line as a real process, the tiny models, a loopback Hub and RunPod."""
 
 import json
 import os
@@ -14,6 +14,7 @@ import pytest
 
 from llmcourse.testing.hub import LoopbackHub
 from llmcourse.testing.models import BASE_ID, CODE_ID, PROSE_ID, Family, build_family
+from llmcourse.testing.runpod import LoopbackRunpod
 
 # What a developer's own shell may hold and a test must not see.
 _UNWANTED = ("HF_", "HUGGING", "LLMCOURSE_", "NO_COLOR", "FORCE_COLOR", "TERM", "COLUMNS")
@@ -100,6 +101,13 @@ def demo_hub(hub: LoopbackHub, family: Family) -> LoopbackHub:
         hub.repo(repo).add_files({path.name: path for path in folder.iterdir()}, message="Upload")
     hub.clear_requests()
     return hub
+
+
+@pytest.fixture
+def runpod(tmp_path: Path) -> Iterator[LoopbackRunpod]:
+    """An account at RunPod whose pods are processes of this machine."""
+    with LoopbackRunpod(tmp_path / "runpod") as runpod:
+        yield runpod
 
 
 @pytest.fixture(params=["xet", "lfs"])
