@@ -10,7 +10,7 @@ import pytest
 from llmcourse.testing.hub import LoopbackHub
 from llmcourse.testing.models import CODE_ID, PROSE_ID
 from llmcourse.testing.plugin import Cli, as_user
-from llmcourse.testing.runpod import LoopbackRunpod
+from llmcourse.testing.runpod import LoopbackRunpod, PodFault
 from tests.autoeval.runpod_rig import SOURCES
 
 pytestmark = [
@@ -88,7 +88,22 @@ def test_after_an_interrupt_the_pods_work_on_and_are_collected_by_the_next_run(
     assert again.exit_code == 0, again.stderr
     states = {step["name"]: step["state"] for step in again.json["steps"]}
     assert states == {"merge": "unchanged", "scores": "made", "other": "made"}
+    assert again.stderr.index("[3/3] other") < again.stderr.index("collect scores")
     assert len(runpod.ended) == 1 and (runpod.pods, runpod.secrets) == ([], [])
+
+
+def test_where_none_could_be_rented_it_is_asked_for_once_and_the_rest_is_made(
+    cli: Cli, runpod: LoopbackRunpod
+) -> None:
+    none = "There are no longer any instances available with the requested specifications."
+    fault = PodFault("podFindAndDeployOnDemand", "error", times=None, message=none)
+    runpod.faults.append(fault)
+    made = cli("run", "p.yaml", "--json")
+    assert made.exit_code == 5, made.stderr
+    states = {step["name"]: step["state"] for step in made.json["steps"]}
+    assert states == {"merge": "made", "scores": "failed", "other": "made"}
+    assert made.stderr.count("error: ") == 1 and "collect scores" not in made.stderr
+    assert (runpod.pods, runpod.secrets) == ([], [])
 
 
 def test_a_pod_is_not_rented_for_what_stays_on_this_machine(cli: Cli, runpod: LoopbackRunpod) -> None:
