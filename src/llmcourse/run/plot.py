@@ -17,6 +17,7 @@ def size_against_divergence(measured: Sequence[tuple[str, Quantization]]) -> byt
         axes.plot([x for x, _, _ in points], [y for _, y, _ in points], marker="o", label=step)
         for x, y, name in points:
             axes.annotate(name, (x, y), textcoords="offset points", xytext=(5, 5), fontsize=8)
+    axes.margins(x=0.12)  # room for the names
     axes.set(yscale="log", xlabel="size in MB", ylabel="KL divergence from the original")
     axes.grid(alpha=0.3)
     axes.legend()

@@ -63,7 +63,10 @@ def _step(done: "Done", folder: Path) -> dict[str, Any]:
         "time": human_seconds(done.seconds) if done.state in ("made", "published", "failed") else "",
         "size": human_bytes(sum(file.size for file in artifact.files)) if artifact else "",
         "combination": done.work.combination,
-        "settings": [f"{key}: {_shown_value(value, folder)}" for key, value in done.work.settings.items()],
+        "settings": [
+            f"{key}: {_shown(json.dumps(value, ensure_ascii=False, default=str), folder)}"
+            for key, value in done.work.settings.items()
+        ],
         "config": done.work.config.name if done.work.config else "",
         "hub": hub,
         "versions": artifact.versions if artifact else {},
@@ -72,17 +75,13 @@ def _step(done: "Done", folder: Path) -> dict[str, Any]:
         else {},
         "pictures": [(path.name, _embedded(path)) for path in paths if _is_picture(path)],
         "files": [(path.relative_to(folder).as_posix(), _size(path)) for path in paths if path.is_file()],
-        "error": done.error,
+        "error": _shown(f"{done.error.what} {done.error.fix}", folder) if done.error else "",
     }
 
 
-def _shown(name: str, folder: Path) -> str:
-    return name.removeprefix(f"{folder}/")
-
-
-def _shown_value(value: Any, folder: Path) -> str:
-    """As JSON, and without the way to this folder."""
-    return json.dumps(value, ensure_ascii=False, default=str).replace(f"{folder}/", "")
+def _shown(text: str, folder: Path) -> str:
+    """Without the way to this folder, and to whose machine it is: pages are shared."""
+    return text.replace(f"{folder}/", "").replace(str(Path.home()), "~")
 
 
 def _size(path: Path) -> str:
