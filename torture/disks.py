@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from torture.jobs import OUTPUT, Ground, Job, removed
+from torture.ground import OUTPUT, Ground, removed
+from torture.jobs import Job
 from torture.tally import Tally
 
 FULL, READ_ONLY = "Full disk", "Read-only"
@@ -42,7 +43,7 @@ def _disk(folder: Path, options: str) -> Iterator[bool]:
 
 def fill(ground: Ground, job: Job, chance: random.Random, tries: int) -> Tally:
     tally = Tally(job.command, FULL)
-    expected, seconds = ground.expected(job)
+    undisturbed = ground.expected(job)
     for _ in range(tries):
         place = ground.place(job)
         disk = place.folder / "disk"
@@ -51,7 +52,7 @@ def fill(ground: Ground, job: Job, chance: random.Random, tries: int) -> Tally:
                 tally.skipped = "this machine does not allow mounting"
                 return tally
             arguments = job.arguments(f"disk/{OUTPUT}")
-            moment = chance.uniform(0.2, seconds)
+            moment = chance.uniform(0.2, undisturbed.seconds)
             started = place.start(arguments)
             started.is_over_after(moment)
             _fill(disk / "filler")
@@ -59,9 +60,9 @@ def fill(ground: Ground, job: Job, chance: random.Random, tries: int) -> Tally:
             (disk / "filler").unlink()
             tally.left([f"process {left.pid}" for left in place.processes(10)], f"filled at {moment:.2f} s")
             tally.check(place.run(arguments), [0], f"after it was filled at {moment:.2f} s")
-            tally.compare(job.digests(disk / OUTPUT), expected)
+            tally.compare(job.digests(disk / OUTPUT), undisturbed.digests)
             tally.left(sorted({path.name for path in disk.iterdir()} - {OUTPUT}), "on the disk")
-        tally.left(place.leftovers(job.known(place) | {"disk"}))
+        tally.left(place.leftovers(job.known | {"disk"}))
         removed(place.folder)
     return tally
 
@@ -79,7 +80,7 @@ def _fill(path: Path) -> None:
 
 def read_only(ground: Ground, job: Job, chance: random.Random, tries: int) -> Tally:
     tally = Tally(job.command, READ_ONLY)
-    expected, _ = ground.expected(job)
+    undisturbed = ground.expected(job)
     place = ground.place(job)
     with _disk(place.folder / "disk", "ro") as is_mounted:
         if not is_mounted:
@@ -97,7 +98,7 @@ def read_only(ground: Ground, job: Job, chance: random.Random, tries: int) -> Ta
         ended = place.run(job.arguments())
         tally.see(ended, [0, 4], "cache")
         if ended.code == 0:
-            tally.compare(job.digests(place.folder / OUTPUT), expected, "cache")
-        tally.left(place.leftovers(job.known(place)), "cache")
+            tally.compare(job.digests(place.folder / OUTPUT), undisturbed.digests, "cache")
+        tally.left(place.leftovers(job.known), "cache")
     removed(place.folder)
     return tally

@@ -19,7 +19,8 @@ from llmcourse.core.errors import LlmcourseError, Problems
 from llmcourse.core.planning import Request
 from llmcourse.family_tree import request as tree
 from llmcourse.run import command as pipelines
-from torture.jobs import Ground, Job
+from torture.ground import Ground
+from torture.jobs import Job
 from torture.oddities import ODD, WHOLE
 from torture.running import Ended
 from torture.tally import Tally

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from llmcourse.testing.models import BASE_ID
-from torture.jobs import CONFIG, OUTPUT, Ground, Job, removed
+from torture.ground import OUTPUT, Ground, removed
+from torture.jobs import CONFIG, Job
 from torture.running import Place
 from torture.tally import Tally
 
@@ -48,16 +48,12 @@ _TEXTS = (
     "-rf",
     "\ud800",
 )
-_SMALL = ("config.json", "tokenizer_config.json", "generation_config.json", "README.md")
+Files = dict[str, bytes | Path]
 
 
-def _files(ground: Ground) -> dict[str, bytes | Path]:
-    return {path.name: path for path in ground.family.base.iterdir() if path.is_file()}
-
-
-def _hub_cases(ground: Ground) -> Iterator[tuple[str, dict[str, bytes | Path]]]:
-    """What a repository of the Hub holds."""
-    whole = _files(ground)
+def _hub_cases(model: Path) -> Iterator[tuple[str, Files]]:
+    """What a repository of the Hub holds in place of a sound model."""
+    whole: Files = {path.name: path for path in model.iterdir()}
     for name in _NAMES:
         yield f"file {name[:30]!r}", {**whole, name: b'{"outside": true}'}
     weights = whole["model.safetensors"]
@@ -80,9 +76,9 @@ def _hub_cases(ground: Ground) -> Iterator[tuple[str, dict[str, bytes | Path]]]:
     yield "card without end", {**whole, "README.md": b"---\n" + b"a: [" * 3000}
 
 
-def _changed_configs(ground: Ground) -> Iterator[tuple[str, dict[str, bytes | Path]]]:
-    whole = _files(ground)
-    config: dict[str, Any] = json.loads((ground.family.base / "config.json").read_text())
+def _changed_configs(model: Path) -> Iterator[tuple[str, Files]]:
+    whole: Files = {path.name: path for path in model.iterdir()}
+    config: dict[str, Any] = json.loads((model / "config.json").read_text())
     changes: list[dict[str, Any]] = [
         *({"architectures": [text]} for text in _TEXTS),
         *({"model_type": text} for text in _TEXTS[:3]),
@@ -113,7 +109,7 @@ def _changed_configs(ground: Ground) -> Iterator[tuple[str, dict[str, bytes | Pa
     yield "tokenizer torn", {**whole, "tokenizer.json": b'{"model": '}
 
 
-def _links(folder: Path, ground: Ground) -> Iterator[tuple[str, Callable[[], None]]]:
+def _links(folder: Path) -> Iterator[tuple[str, Callable[[], None]]]:
     """What is done to a local copy of the model."""
     yield "link to itself", lambda: (folder / "loop.json").symlink_to("loop.json")
     yield "link out", lambda: (folder / "out.json").symlink_to("/etc/passwd")
@@ -139,48 +135,33 @@ def _replaced(path: Path, make: Callable[[Path], object]) -> None:
 def hostile(ground: Ground, job: Job, chance: random.Random, tries: int) -> Tally:
     """Whole runs of all cases, or of `tries` of the Hub's and as many of this machine's."""
     tally = Tally(job.command, HOSTILE)
-    if job.is_stand_in:
-        tally.skipped = "its model is made by its stand-in; the reading of models is shared with the others"
-        return tally
-    cases = [*_hub_cases(ground), *_changed_configs(ground)]
+    model = ground.folder_of(job)
+    cases = [*_hub_cases(model), *_changed_configs(model)]
     chosen = cases if tries >= len(cases) else chance.sample(cases, tries)
     for number, (about, files) in enumerate(chosen):
         repo = f"mallory/m{number}"
         ground.hub.repo(repo).add_files(files)
         _tried(ground, job, repo, about, tally)
         ground.hub.repo(repo).delete()
-    for about, _ in list(_links(ground.root / "linked", ground))[:tries]:
+    for about, _ in list(_links(ground.root / "linked"))[:tries]:
         _linked(ground, job, about, tally)
     return tally
 
 
 def _tried(ground: Ground, job: Job, model: str, about: str, tally: Tally) -> None:
     place = ground.place(job)
-    text = (place.folder / CONFIG).read_text()
-    name = BASE_ID if BASE_ID in text else None
-    settings = json.loads(text)
-    written = _with_model(settings, model) if name is None else json.loads(text.replace(BASE_ID, model))
-    (place.folder / CONFIG).write_text(json.dumps(written))
+    config = place.folder / CONFIG
+    config.write_text(config.read_text().replace(job.model, model))
     tally.see(place.run(job.arguments()), [0, 2, 4, 5], about)
     _nothing_outside(place, job, about, tally)
     removed(place.folder)
 
 
-def _with_model(settings: dict[str, Any], model: str) -> dict[str, Any]:
-    """The first model of a merge, or the model of the others."""
-    if "models" in settings:
-        first, *others = settings["models"]
-        return {**settings, "models": [{**first, "model": model}, *others]}
-    return {**settings, "model": model}
-
-
 def _linked(ground: Ground, job: Job, about: str, tally: Tally) -> None:
     folder = ground.root / "linked"
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    for path in ground.family.base.iterdir():
-        shutil.copyfile(path, folder / path.name)
-    dict(_links(folder, ground))[about]()
+    shutil.copytree(ground.folder_of(job), folder)
+    dict(_links(folder))[about]()
     _tried(ground, job, str(folder), about, tally)
 
 
@@ -188,5 +169,5 @@ def _nothing_outside(place: Place, job: Job, about: str, tally: Tally) -> None:
     beside = list(place.folder.parent.glob("*outside*"))
     left = [*place.folder.rglob("*outside*"), *Path("/tmp").glob("llmcourse-outside*"), *beside]
     tally.left([str(path) for path in left], about)
-    names = {OUTPUT, *job.known(place), f".{OUTPUT}.llmcourse"}
+    names = {OUTPUT, *job.known, f".{OUTPUT}.llmcourse"}
     tally.left(place.leftovers(names), about)

@@ -1,4 +1,4 @@
-"""A short real job for each command, and the ground they run on: tiny models, a Hub of this machine, texts.
+"""A short real job for each command.
 
 quantize-exl2 needs a GPU; its job is the program with the stand-in for exllamav2's converter that its tests
 use.  A job for another command is one more entry in JOBS.
@@ -6,93 +6,33 @@ use.  A job for another command is one more entry in JOBS.
 
 import hashlib
 import json
-import os
-import shutil
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.quantize_exl2.builders import write_llama
+from llmcourse.testing.models import CODE_ID, PROSE_ID
+from torture.ground import OUTPUT, SMALL_ID, STAND_IN_ID, TREE_ID, Digests, Ground
 
-from llmcourse.core.cache import cache_folder
-from llmcourse.testing.families import seed_family
-from llmcourse.testing.hub import LoopbackHub
-from llmcourse.testing.models import BASE_ID, CODE_ID, PROSE_ID, Family, build_family
-from torture.running import Place
-
-Digests = dict[str, str]
 CONFIG = "job.yaml"
-OUTPUT = "out"
-_TREE_ID = "alice/descendant"
-
-
-@dataclass
-class Ground:
-    """What all jobs share. The Hub answers in this process."""
-
-    root: Path
-    hub: LoopbackHub
-    family: Family
-    undisturbed: dict[str, tuple[Digests, float]] = field(default_factory=dict)
-    _count: int = 0
-
-    def place(self, job: "Job", **env: str) -> Place:
-        """A new folder with the job's config, a Hub cache and a home of its own."""
-        self._count += 1
-        folder = self.root / f"{self._count:04d}-{job.command}"
-        home = folder.with_name(f"{folder.name}.home")
-        home.mkdir(parents=True)
-        cache = folder.with_name(f"{folder.name}.cache")
-        cache.mkdir()
-        for name in ("llama.cpp", "lm-eval"):  # fetched and indexed once per machine
-            if (cache_folder() / name).is_dir():
-                (cache / name).symlink_to(cache_folder() / name)
-        hub = self.hub.env(user="alice", home=home / "hf", xet=False)
-        place = Place(folder, {**hub, "HOME": str(home), "LLMCOURSE_CACHE": str(cache), **env})
-        job.write(self, folder)
-        return place
-
-    def expected(self, job: "Job") -> tuple[Digests, float]:
-        """What an undisturbed run makes, and how long it takes, in seconds."""
-        if job.command not in self.undisturbed:
-            place = self.place(job)
-            started = place.start(job.arguments())
-            begin = time.monotonic()
-            ended = started.ended()
-            seconds = time.monotonic() - begin
-            if ended.code != 0:
-                raise RuntimeError(f"{job.command} fails undisturbed: {ended.last_words}")
-            self.undisturbed[job.command] = (job.digests(place.folder / OUTPUT), seconds)
-        return self.undisturbed[job.command]
-
-
-@contextmanager
-def ground(root: Path) -> Iterator[Ground]:
-    family = build_family()
-    with LoopbackHub(root / "hub") as hub:
-        for repo, folder in ((BASE_ID, family.base), (CODE_ID, family.code), (PROSE_ID, family.prose)):
-            hub.repo(repo).add_files({path.name: path for path in folder.iterdir()}, message="Upload")
-        first = seed_family(hub, (1, 3, 6))[0]
-        card = f"---\nbase_model: {first}\nlicense: apache-2.0\n---\n# A descendant\n"
-        hub.repo(_TREE_ID).add_files({"README.md": card.encode(), "config.json": b'{"model_type": "llama"}'})
-        yield Ground(root, hub, family)
 
 
 @dataclass(frozen=True)
 class Job:
     """One command on small inputs.
 
-    `settings` gives its config, `overrides` go on its command line.  `digests` says what must come out alike
-    each time: hashes of files, without what tells times.
+    `settings` gives its config, in which `model` is the id of the model that is replaced by hostile ones;
+    `overrides` go on its command line, and those of `publishing` where it publishes to a repository, whose
+    name they have as {repo}.  `digests` says what must come out alike each time: hashes of files, without
+    what tells times.
     """
 
     command: str
+    model: str
     settings: Callable[[Ground], dict[str, Any]]
     digests: Callable[[Path], Digests]
     overrides: tuple[str, ...] = ()
+    publishing: tuple[str, ...] = ()
     is_stand_in: bool = False
 
     @property
@@ -105,24 +45,27 @@ class Job:
         """Whether it has --dry-run, with which nothing is written."""
         return self.command != "family-tree"
 
+    @property
+    def can_publish(self) -> bool:
+        return self.command != "family-tree"
+
     def write(self, ground: Ground, folder: Path) -> None:
-        settings = self.settings(ground)
-        if self.is_stand_in:
-            write_llama(folder / "llama", log=str(ground.root / "calls"), seconds=0.2)
-        (folder / CONFIG).write_text(json.dumps(settings, indent=1), encoding="utf-8")
+        (folder / CONFIG).write_text(json.dumps(self.settings(ground), indent=1), encoding="utf-8")
 
     def arguments(self, output: str = OUTPUT, push: str | None = None) -> tuple[str, ...]:
+        overrides = (*self.overrides, *(word.format(repo=push) for word in self.publishing if push))
         if self.is_stand_in:
-            request = {"config": CONFIG, "overrides": self.overrides, "output": output, "push": push}
+            request = {"config": CONFIG, "overrides": overrides, "output": output, "push": push}
             return (
                 "-m", "tests.quantize_exl2.program", "tests.quantize_exl2.stand_in_run", json.dumps(request)
             )  # fmt: skip
         pushed = ("--push", push) if push and self.has_five_steps else ()
-        return ("-m", "llmcourse", self.command, CONFIG, *self.overrides, "-o", output, *pushed)
+        return ("-m", "llmcourse", self.command, CONFIG, *overrides, "-o", output, *pushed)
 
-    def known(self, place: Place) -> set[str]:
+    @property
+    def known(self) -> set[str]:
         """What lies in its folder when all is well."""
-        return {CONFIG, OUTPUT} | ({"llama"} if self.is_stand_in else set())
+        return {CONFIG, OUTPUT}
 
 
 def _hashed(*patterns: str) -> Callable[[Path], Digests]:
@@ -159,18 +102,12 @@ def _figures(folder: Path) -> Digests:
     return found
 
 
-def _calibration(ground: Ground) -> dict[str, Any]:
-    text = ground.root / "calibration.txt"
-    if not text.exists():
-        text.write_text(ground.family.eval_texts["prose"][:60_000], encoding="utf-8")
-    return {"text": str(text), "samples": 8, "length": 128}
-
-
 JOBS = {
     job.command: job
     for job in (
         Job(
             "merge",
+            CODE_ID,
             lambda ground: {
                 "models": [{"model": name, "parameters": {"weight": 0.5}} for name in (CODE_ID, PROSE_ID)],
                 "merge_method": "linear",
@@ -181,33 +118,44 @@ JOBS = {
         ),
         Job(
             "quantize-gguf",
-            lambda ground: {"model": BASE_ID, "types": ["Q8_0", "Q4_K_M"], "quality": None},
+            SMALL_ID,
+            lambda ground: {"model": SMALL_ID, "types": ["Q8_0", "Q4_K_M"], "quality": None},
             _hashed("*.gguf"),
         ),
         Job(
             "quantize-gptq",
+            SMALL_ID,
             lambda ground: {
-                "model": BASE_ID,
+                "model": SMALL_ID,
                 "bits": 4,
                 "group_size": 32,
-                "calibration": _calibration(ground),
+                "calibration": {"text": str(ground.calibration), "samples": 4, "length": 128},
             },
             _tensors,
         ),
         Job(
             "quantize-exl2",
-            lambda ground: {"model": "llama", "bits_per_weight": [3.0, 4.25]},
+            STAND_IN_ID,
+            lambda ground: {"model": STAND_IN_ID, "bits_per_weight": [3.0, 4.25]},
             _hashed("*/*.safetensors", "*/config.json", "measurement.json"),
             is_stand_in=True,
         ),
-        Job("autoeval", lambda ground: {"model": BASE_ID, "suite": "tiny"}, _figures),
+        Job(
+            "autoeval",
+            SMALL_ID,
+            lambda ground: {"model": SMALL_ID, "suite": "tiny"},
+            _figures,
+            publishing=("publish.hub=true", "publish.gist=private", "publish.leaderboard={repo}-board"),
+        ),
         Job(
             "family-tree",
-            lambda ground: {"model": _TREE_ID, "direction": "up", "formats": ["html", "json", "mermaid"]},
+            TREE_ID,
+            lambda ground: {"model": TREE_ID, "direction": "up", "formats": ["html", "json", "mermaid"]},
             _hashed("**/*"),
         ),
         Job(
             "run",
+            CODE_ID,
             lambda ground: {
                 "matrix": {"dtype": ["bfloat16", "float16"]},
                 "steps": {
@@ -222,13 +170,7 @@ JOBS = {
                 },
             },
             _hashed("*/*.safetensors", "*/tokenizer*"),
+            publishing=("steps.merge.push={repo}-${{matrix.dtype}}",),
         ),
     )
 }
-
-
-def removed(folder: Path) -> None:
-    """Give back the space of places that are no longer looked at."""
-    for path in (folder, *folder.parent.glob(f"{folder.name}.*")):
-        if path.is_dir() and not os.path.ismount(path):
-            shutil.rmtree(path, ignore_errors=True)

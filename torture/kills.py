@@ -4,7 +4,8 @@ import random
 import signal
 from pathlib import Path
 
-from torture.jobs import OUTPUT, Ground, Job, removed
+from torture.ground import OUTPUT, Digests, Ground, removed
+from torture.jobs import Job
 from torture.running import Place, Started
 from torture.tally import Tally
 
@@ -25,49 +26,51 @@ ABOUT = {
 
 def kill(ground: Ground, job: Job, chance: random.Random, tries: int) -> Tally:
     tally = Tally(job.command, KILL)
-    expected, seconds = ground.expected(job)
+    undisturbed = ground.expected(job)
     place = ground.place(job)
     while tally.tries < tries:
-        moment = chance.uniform(0, seconds)
+        moment = chance.uniform(0, undisturbed.seconds)
         started = place.start(job.arguments())
         if started.is_over_after(moment):
             tally.check(started.ended(), [0], f"ended before {moment:.2f} s")
-            _finished(place, job, expected, tally)
+            _finished(place, job, undisturbed.digests, tally)
             place = ground.place(job)
             continue
         started.send(signal.SIGKILL)
         tally.see(started.ended(), [-signal.SIGKILL], f"killed at {moment:.2f} s")
         tally.left([f"process {left.pid}" for left in place.processes(15)], f"killed at {moment:.2f} s")
-        _half_made(place.folder / OUTPUT, expected, job, tally, f"killed at {moment:.2f} s")
+        _half_made(place.folder / OUTPUT, undisturbed.digests, job, tally, f"killed at {moment:.2f} s")
     tally.check(place.run(job.arguments()), [0], "after the last kill")
-    _finished(place, job, expected, tally)
+    _finished(place, job, undisturbed.digests, tally)
     return tally
 
 
-def _half_made(output: Path, expected: dict[str, str], job: Job, tally: Tally, about: str) -> None:
+def _half_made(output: Path, expected: Digests, job: Job, tally: Tally, about: str) -> None:
     """What has its final name already is whole; a family tree's files have theirs one by one."""
     made = job.digests(output) if output.exists() else {}
     if not made.items() <= expected.items() or (job.has_five_steps and made and made != expected):
         tally.wrong.append(f"{about}: half a result under the final name")
 
 
-def _finished(place: Place, job: Job, expected: dict[str, str], tally: Tally) -> None:
+def _finished(place: Place, job: Job, expected: Digests, tally: Tally) -> None:
     tally.compare(job.digests(place.folder / OUTPUT), expected)
-    tally.left(place.leftovers(job.known(place)))
+    tally.left(place.leftovers(job.known))
     removed(place.folder)
 
 
 def interrupt(ground: Ground, job: Job, chance: random.Random, tries: int) -> Tally:
     tally = Tally(job.command, TERM)
-    expected, seconds = ground.expected(job)
+    undisturbed = ground.expected(job)
     kinds = [(signal.SIGTERM, False), (signal.SIGTERM, True), (signal.SIGINT, True)]
     for number in range(tries):
         kind, is_for_group = kinds[number % len(kinds)]
         place = ground.place(job)
-        _interrupted(place.start(job.arguments()), chance.uniform(0.3, seconds), kind, is_for_group, tally)
+        _interrupted(
+            place.start(job.arguments()), chance.uniform(0.3, undisturbed.seconds), kind, is_for_group, tally
+        )
         tally.left([f"process {left.pid}" for left in place.processes(10)], kind.name)
         tally.check(place.run(job.arguments()), [0], f"after {kind.name}")
-        _finished(place, job, expected, tally)
+        _finished(place, job, undisturbed.digests, tally)
     return tally
 
 

@@ -4,7 +4,8 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-from torture.jobs import OUTPUT, Ground, Job, removed
+from torture.ground import OUTPUT, Ground, removed
+from torture.jobs import Job
 from torture.tally import Tally
 
 TWO, CLOCK, VARIABLES, NAMES = "Two on one output", "Clock jumps", "Variables", "Long and odd names"
@@ -39,19 +40,19 @@ _VARIABLES: tuple[tuple[str, dict[str, str | None]], ...] = (
 
 def together(ground: Ground, job: Job, chance: random.Random, tries: int) -> Tally:
     tally = Tally(job.command, TWO)
-    expected, seconds = ground.expected(job)
+    undisturbed = ground.expected(job)
     for _ in range(tries):
         place = ground.place(job)
         first = place.start(job.arguments())
-        first.is_over_after(chance.uniform(0, seconds))
+        first.is_over_after(chance.uniform(0, undisturbed.seconds))
         second = place.start(job.arguments())
         ends = [started.ended() for started in (first, second)]
         tally.see(ends[0], [0, 4], "first")
         tally.check(ends[1], [0, 4], "second")
         if 0 not in [ended.code for ended in ends]:
             tally.wrong.append("neither ended well")
-        tally.compare(job.digests(place.folder / OUTPUT), expected)
-        tally.left(place.leftovers(job.known(place)))
+        tally.compare(job.digests(place.folder / OUTPUT), undisturbed.digests)
+        tally.left(place.leftovers(job.known))
         removed(place.folder)
     return tally
 
@@ -62,7 +63,7 @@ def clock(ground: Ground, job: Job, chance: random.Random, tries: int) -> Tally:
     if not found:
         tally.skipped = "libfaketime is not installed (Debian: apt install libfaketime)"
         return tally
-    expected, seconds = ground.expected(job)
+    undisturbed = ground.expected(job)
     for jump in ("+365d", "@2001-01-01 00:00:00")[:tries]:
         place = ground.place(job)
         offset = place.folder.with_name(f"{place.folder.name}.clock")
@@ -74,25 +75,25 @@ def clock(ground: Ground, job: Job, chance: random.Random, tries: int) -> Tally:
             "FAKETIME_DISABLE_SHM": "1",
         }
         started = place.start(job.arguments(), fake)
-        started.is_over_after(chance.uniform(0.3, seconds))
+        started.is_over_after(chance.uniform(0.3, undisturbed.seconds))
         offset.write_text(f"{jump}\n")
         tally.see(started.ended(), [0], jump)
-        tally.compare(job.digests(place.folder / OUTPUT), expected, jump)
-        tally.left(place.leftovers(job.known(place)), jump)
+        tally.compare(job.digests(place.folder / OUTPUT), undisturbed.digests, jump)
+        tally.left(place.leftovers(job.known), jump)
         removed(place.folder)
     return tally
 
 
 def variables(ground: Ground, job: Job, chance: random.Random, tries: int) -> Tally:
     tally = Tally(job.command, VARIABLES)
-    expected, _ = ground.expected(job)
+    undisturbed = ground.expected(job)
     for about, env in _VARIABLES[:tries]:
         place = ground.place(job)
         ended = place.run(job.arguments(), env)
         tally.see(ended, [0, 3, 4], about)
         if ended.code == 0:
-            tally.compare(job.digests(place.folder / OUTPUT), expected, about)
-        tally.left(place.leftovers(job.known(place)), about)
+            tally.compare(job.digests(place.folder / OUTPUT), undisturbed.digests, about)
+        tally.left(place.leftovers(job.known), about)
         removed(place.folder)
     return tally
 
@@ -109,7 +110,7 @@ def _names(chance: random.Random) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 def names(ground: Ground, job: Job, chance: random.Random, tries: int) -> Tally:
     tally = Tally(job.command, NAMES)
-    expected, _ = ground.expected(job)
+    undisturbed = ground.expected(job)
     for name, codes in list(_names(chance))[:tries]:
         place = ground.place(job)
         output = f"./{name}" if name.startswith("-") else name
@@ -117,9 +118,9 @@ def names(ground: Ground, job: Job, chance: random.Random, tries: int) -> Tally:
         ended = place.run(job.arguments(output))
         tally.see(ended, codes, about)
         if ended.code == 0:
-            tally.compare(job.digests(place.folder / output), expected, about)
+            tally.compare(job.digests(place.folder / output), undisturbed.digests, about)
         tally.left(
-            place.leftovers(job.known(place) | {name.split("/")[0]} if 0 in codes else job.known(place)),
+            place.leftovers(job.known | {name.split("/")[0]} if 0 in codes else job.known),
             about,
         )
         removed(place.folder)

@@ -29,6 +29,7 @@ class Tally:
     equal: int = 0
     skipped: str = ""
     seed: int = 0
+    seconds: int = 0
     wrong: list[str] = field(default_factory=list)
 
     @property
@@ -78,19 +79,28 @@ def merged(old: Sequence[Tally], new: Sequence[Tally]) -> list[Tally]:
     return list(rows.values())
 
 
-def page(rows: Sequence[Tally], faults: dict[str, str], machine: str) -> str:
-    """docs/reliability.md. `faults` says of each kind what is done."""
+def page(rows: Sequence[Tally], faults: dict[str, str], machine: str, took: str) -> str:
+    """docs/reliability.md. `faults` says of each kind what is done, `took` how long all of it did."""
     tried = [row for row in rows if not row.skipped]
+    minutes = sum(row.seconds for row in tried) / 60
     lines = ["# Reliability", "", *_ABOUT.splitlines(), ""]
     lines += [
-        f"Measured on {machine}: {sum(row.is_good for row in tried)} of {len(tried)} rows are faultless."
+        f"Measured on {machine}, {took}: {sum(row.is_good for row in tried)} of {len(tried)} rows are "
+        f"faultless. One after the other they are {minutes:.0f} minutes."
     ]
     for fault, about in faults.items():
         own = [row for row in rows if row.fault == fault]
         if not own:
             continue
-        lines += ["", f"## {fault}", "", about, "", "|command|tries|wrong|tracebacks|left|equal|seed|"]
-        lines += ["|---|---:|---:|---:|---:|---:|---:|"]
+        lines += [
+            "",
+            f"## {fault}",
+            "",
+            about,
+            "",
+            "|command|tries|wrong|tracebacks|left|equal|seed|seconds|",
+        ]
+        lines += ["|---|---:|---:|---:|---:|---:|---:|---:|"]
         lines += [_line(row) for row in sorted(own, key=lambda row: row.command)]
         for row in own:
             lines += [f"- **{row.command}**: {_one_line(sentence)}" for sentence in row.wrong[:5]]
@@ -99,9 +109,10 @@ def page(rows: Sequence[Tally], faults: dict[str, str], machine: str) -> str:
 
 def _line(row: Tally) -> str:
     if row.skipped:
-        return f"|{row.command}|not tried: {row.skipped}||||||"
+        return f"|{row.command}|not tried: {row.skipped}|||||||"
     equal = f"{row.equal} of {row.compared}" if row.compared else "–"
-    return f"|{row.command}|{row.tries}|{len(row.wrong)}|{row.tracebacks}|{row.leftovers}|{equal}|{row.seed}|"
+    cells = [row.tries, len(row.wrong), row.tracebacks, row.leftovers, equal, row.seed, row.seconds]
+    return f"|{row.command}|{'|'.join(map(str, cells))}|"
 
 
 def _one_line(sentence: str) -> str:
