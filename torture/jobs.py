@@ -46,6 +46,11 @@ class Job:
         return self.command != "family-tree"
 
     @property
+    def publishes_figures(self) -> bool:
+        """Whether what it publishes are small files, which go to more places than its own repository."""
+        return self.command == "autoeval"
+
+    @property
     def can_publish(self) -> bool:
         return self.command != "family-tree"
 
@@ -143,7 +148,11 @@ JOBS = {
         Job(
             "autoeval",
             SMALL_ID,
-            lambda ground: {"model": SMALL_ID, "suite": "tiny"},
+            lambda ground: {
+                "model": SMALL_ID,
+                "tasks": ["tiny_word", "tiny_text"],
+                "runtime": {"batch_size": 16},
+            },
             _figures,
             publishing=("publish.hub=true", "publish.gist=private", "publish.leaderboard={repo}-board"),
         ),
