@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 from torture import disks, fuzz, hostile, hub_faults, kills, surroundings
 from torture.__main__ import ABOUT, FAULTS
-from torture.jobs import JOBS, Ground, ground
+from torture.ground import Ground, ground
+from torture.jobs import JOBS
 from torture.running import Ended
 from torture.tally import Tally, page
 
@@ -49,7 +50,7 @@ def test_a_fault_ends_as_meant(act: object, command: str, tries: int, here: Grou
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", [name for name, job in JOBS.items() if not job.is_stand_in])
+@pytest.mark.parametrize("command", JOBS)
 @pytest.mark.parametrize("fault", [name for name in FAULTS if name != fuzz.FUZZ])
 def test_every_fault_on_every_command(fault: str, command: str, here: Ground) -> None:
     act, _, few = FAULTS[fault]
@@ -76,4 +77,4 @@ def test_a_result_that_differs_or_is_missing_is_counted() -> None:
     tally.compare({"a": "2"}, {"a": "1"})
     tally.compare({}, {})
     assert (tally.compared, tally.equal) == (3, 1) and not tally.is_good
-    assert "|merge|0|2|0|0|1 of 3|0|" in page([tally], ABOUT, "a machine")
+    assert "|merge|0|2|0|0|1 of 3|0|0|" in page([tally], ABOUT, "a machine", "in parts")
