@@ -131,7 +131,8 @@ def break_hub(ground: Ground, job: Job, chance: random.Random, tries: int) -> Ta
 
 
 def _one(ground: Ground, job: Job, place: Place, case: _Case, repo: str, tally: Tally) -> None:
-    push = repo if job.can_publish else None
+    # What is published says in its own metadata by whom, so what is not is compared.
+    push = repo if job.can_publish and case.phase not in _ON_NEW_MODELS else None
     skip = ground.expected(job).headers if case.phase == "download" else 0
     fault = replace(case.fault, skip=skip)
     # A relative that cannot be read is part of the drawing; the model that was asked for is not.
