@@ -23,7 +23,7 @@ ABOUT = {
         "costs time and nothing else, or 4."
     ),
 }
-_SPACE = 60_000_000
+_SPACE = 400_000_000  # more than the plan of any job here wants
 
 
 @contextmanager
@@ -99,6 +99,7 @@ def read_only(ground: Ground, job: Job, chance: random.Random, tries: int) -> Ta
         tally.see(ended, [0, 4], "cache")
         if ended.code == 0:
             tally.compare(job.digests(place.folder / OUTPUT), undisturbed.digests, "cache")
-        tally.left(place.leftovers(job.known), "cache")
+        staging = set() if ended.code == 0 else {job.staging}
+        tally.left(place.leftovers(job.known | staging), "cache")
     removed(place.folder)
     return tally

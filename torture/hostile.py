@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from torture.ground import OUTPUT, Ground, removed
+from torture.ground import Ground, removed
 from torture.jobs import CONFIG, Job
 from torture.running import Place
 from torture.tally import Tally
@@ -169,5 +169,5 @@ def _nothing_outside(place: Place, job: Job, about: str, tally: Tally) -> None:
     beside = list(place.folder.parent.glob("*outside*"))
     left = [*place.folder.rglob("*outside*"), *Path("/tmp").glob("llmcourse-outside*"), *beside]
     tally.left([str(path) for path in left], about)
-    names = {OUTPUT, *job.known, f".{OUTPUT}.llmcourse"}
+    names = {*job.known, job.staging}
     tally.left(place.leftovers(names), about)

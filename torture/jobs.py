@@ -68,6 +68,11 @@ class Job:
         return ("-m", "llmcourse", self.command, CONFIG, *overrides, "-o", output, *pushed)
 
     @property
+    def staging(self) -> str:
+        """What lies beside its output while it is not finished."""
+        return f".{OUTPUT}.llmcourse"
+
+    @property
     def known(self) -> set[str]:
         """What lies in its folder when all is well."""
         return {CONFIG, OUTPUT}

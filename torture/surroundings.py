@@ -93,7 +93,8 @@ def variables(ground: Ground, job: Job, chance: random.Random, tries: int) -> Ta
         tally.see(ended, [0, 3, 4], about)
         if ended.code == 0:
             tally.compare(job.digests(place.folder / OUTPUT), undisturbed.digests, about)
-        tally.left(place.leftovers(job.known), about)
+        staging = set() if ended.code == 0 else {job.staging}
+        tally.left(place.leftovers(job.known | staging), about)
         removed(place.folder)
     return tally
 

@@ -206,6 +206,22 @@ def test_the_child_of_a_killed_parent_ends_too(tmp_path: Path) -> None:
     assert is_gone(child, within_s=5)
 
 
+def test_the_child_of_a_killed_parent_ends_while_it_loads(tmp_path: Path) -> None:
+    loading = "import os, time\nfrom pathlib import Path\nnote = Path(__file__).with_name('pid')\n"
+    (tmp_path / "tiny_runner.py").write_text(
+        f"{loading}note.with_suffix('.new').write_text(str(os.getpid()))\n"
+        "note.with_suffix('.new').rename(note)\ntime.sleep(100)\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(tmp_path)], env=os.environ | {"PYTHONPATH": with_path(tmp_path)}
+    )
+    with parent:
+        while not (tmp_path / "pid").exists():
+            time.sleep(0.01)
+        parent.send_signal(signal.SIGKILL)
+    assert is_gone(int((tmp_path / "pid").read_text()), within_s=5)
+
+
 def test_a_child_takes_one_job_after_another_and_loads_once(
     tmp_path: Path, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -126,6 +126,9 @@ CHANGES: list[tuple[dict[str, Any], str]] = [
     ),
     ({"config": llama_config() | {"architectures": ["LlavaForConditionalGeneration"]}}, "does not know"),
     ({"config": llama_config() | {"architectures": []}}, "names 0 architectures"),
+    ({"config": llama_config() | {"quantization_config": 3}}, "quantized already (some other)"),
+    ({"config": llama_config() | {"num_hidden_layers": 10**18}}, "and weights of 2"),
+    ({"config": llama_config() | {"num_hidden_layers": -1}}, "has -1 layers by its config.json"),
 ]
 
 
@@ -171,3 +174,13 @@ def test_the_converter_sees_weights_and_tokenizer_and_nothing_else() -> None:
              "chat_template.jinja"]  # fmt: skip
     seen = plan_of(models={"org/tiny": model(files=dict.fromkeys(names, 1))}).settings["files"]
     assert seen == ["LICENSE", "chat_template.jinja", "config.json", "model.safetensors", "tokenizer.json"]
+
+
+def test_a_name_that_is_no_utf8_is_not_taken() -> None:
+    files = {"model.safetensors": 1, "config.json": 1, "tokenizer.json": 1, "\udcff.json": 1}
+    assert "\udcff.json" not in plan_of(models={"org/tiny": model(files=files)}).settings["files"]
+
+
+def test_sizes_of_another_kind_than_numbers_are_unknown() -> None:
+    odd = llama_config() | {"hidden_size": "x", "text_config": 3}
+    assert plan_of(models={"org/tiny": model(config=odd)}).estimate.write > 0

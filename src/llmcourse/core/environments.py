@@ -22,7 +22,7 @@ from typing import IO, Any
 
 from filelock import FileLock
 
-from llmcourse.core.cache import cache_folder
+from llmcourse.core.cache import cache_folder, made_folder
 from llmcourse.core.errors import BY_NAME, LibraryError, LlmcourseError, MissingError, PlanError
 from llmcourse.core.package_sources import as_pip_finds_packages
 from llmcourse.core.progress import Progress, event_from_json
@@ -106,10 +106,11 @@ class Environment:
 
         Raises:
             MissingError: uv is not installed, or the packages cannot be had.
+            PlanError: the cache cannot be written.
         """
         if self.is_ready():
             return
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        made_folder(self.folder.parent)
         with (
             progress.step(f"build the environment of {self.script.name}"),
             FileLock(f"{self.folder}.lock"),

@@ -207,8 +207,9 @@ def _child(module: str, pipe: int) -> int:
         def send(message: dict[str, Any]) -> None:
             events.write(json.dumps(message) + "\n")
 
+        jobs = _Jobs()
         adapter = importlib.import_module(module)
-        for job in _Jobs():
+        for job in jobs:
             send({"loaded": True})
             # A child of a killed parent may need a moment to notice: two must not write the same files.
             with FileLock(job.scratch.parent / "worker.lock", timeout=60):
@@ -233,11 +234,14 @@ def _work(adapter: Any, job: Job, send: Callable[[dict[str, Any]], None]) -> Non
 
 
 class _Jobs:
-    """The jobs that come on stdin; its end is that of the parent, and ends a job that is running."""
+    """The jobs that come on stdin; its end is that of the parent, and ends a job that is running.
+
+    It also ends the loading of libraries, which takes half a minute where the disk is slow.
+    """
 
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._open = 0
+        self._open = 1  # until what is imported is there
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
@@ -249,6 +253,7 @@ class _Jobs:
         self._queue.put(None)
 
     def __iter__(self) -> Iterator[Job]:
+        self._open -= 1
         while (job := self._queue.get()) is not None:
             yield job
             self._open -= 1

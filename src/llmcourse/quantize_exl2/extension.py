@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from llmcourse.core import extras
-from llmcourse.core.cache import cache_folder
+from llmcourse.core.cache import cache_folder, made_folder
 from llmcourse.core.environments import Environment
 from llmcourse.core.machine import cuda_compiler
 from llmcourse.core.progress import Progress
@@ -49,11 +49,11 @@ def prepare(environment: Environment, told: dict[str, str], progress: Progress) 
 
     Raises:
         MissingError: the environment cannot be had.
+        PlanError: the cache cannot be written.
         LlmcourseError: the extension cannot be compiled or loaded.
     """
     environment.prepare(progress)
-    folder = _folder(environment)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = made_folder(_folder(environment))
     is_built = (folder / _NAME / f"{_NAME}.so").is_file()
     step = "load exllamav2" if is_built else "compile exllamav2's extension (minutes, once)"
     with progress.step(step):

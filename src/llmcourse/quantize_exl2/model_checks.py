@@ -1,12 +1,13 @@
 """Whether exllamav2 can do something with the model."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from llmcourse.core.model import ModelFacts
 from llmcourse.core.model_checks import kind_checks, licence_checks, reading_checks
 from llmcourse.core.plan import Check, Facts, fail, ok
 from llmcourse.quantize_exl2.architectures import KNOWN, problem_of
 from llmcourse.quantize_exl2.config import Config
+from llmcourse.quantize_exl2.sizes import held_layers, layers_of
 
 
 def model_checks(config: Config, facts: Facts) -> Iterator[Check]:
@@ -25,7 +26,8 @@ def model_checks(config: Config, facts: Facts) -> Iterator[Check]:
             "Give a model with safetensors, or convert it.",
         )
     elif "quantization_config" in model.config:
-        method = (model.config["quantization_config"] or {}).get("quant_method", "some other")
+        stated = model.config["quantization_config"]
+        method = stated.get("quant_method", "some other") if isinstance(stated, Mapping) else "some other"
         yield fail(name, f"{name} is quantized already ({method}).", "Give the model it was made from.")
     else:
         yield from _architecture_checks(name, model)
@@ -42,6 +44,13 @@ def _architecture_checks(name: str, model: ModelFacts) -> Iterator[Check]:
         )
     else:
         yield ok("architecture", f"{model.architecture} is one that exllamav2 0.3.2 knows")
+    stated, held = layers_of(model), held_layers(model)
+    if stated is not None and not 0 < stated <= held:
+        yield fail(
+            name,
+            f"{name} has {stated} layers by its config.json, and weights of {held}.",
+            "Get the model's files anew; config.json and weights do not belong together.",
+        )
     if "tokenizer.json" not in model.files:
         yield fail(
             name,

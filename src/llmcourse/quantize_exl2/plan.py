@@ -1,6 +1,7 @@
 """The plan: sizes, GPU memory, disk, and what is still to be installed, before any weight is read."""
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -22,6 +23,8 @@ from llmcourse.quantize_exl2.pins import CUDA, cuda_of
 from llmcourse.quantize_exl2.sizes import (
     LENGTH,
     gpu_bytes,
+    hidden_size,
+    layers_of,
     memory_bytes,
     result_bytes,
     scratch_bytes,
@@ -38,6 +41,7 @@ EXTRA = "exl2"
 _KEPT_SUFFIXES = (".json", ".model", ".jinja", ".txt", ".tiktoken")
 _NOT_KEPT = (".index.json", "llmcourse.json", "measurement.json")
 _LONG = 2048
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def plan(config: Config, facts: Facts) -> Plan:
@@ -169,31 +173,27 @@ def _settings(config: Config, facts: Facts, model: ModelFacts) -> dict[str, Any]
     return {
         "dependencies": pinned(WORKER),
         "files": _files(model),
-        "layers": _layers(model),
+        "layers": layers_of(model),
         "calibration": provenance(config.calibration, facts) if config.calibration else {},
         "measurement_sha256": measurement.sha256 if isinstance(measurement, FileFacts) else None,
     }
 
 
 def _files(model: ModelFacts) -> list[str]:
-    """What of the model's folder the converter sees: it copies all but weights into each result."""
+    """What of the model's folder the converter sees: it copies all but weights into each result.
+
+    A name that is no UTF-8 can be neither recorded nor published.
+    """
     small = [
         name
         for name in model.files
         if (name.endswith(_KEPT_SUFFIXES) and not name.endswith(_NOT_KEPT)) or name.startswith("LICENSE")
     ]
-    return sorted({*small, *model.weight_files})
-
-
-def _layers(model: ModelFacts) -> int | None:
-    config = model.config.get("text_config") or model.config
-    names = ("num_hidden_layers", "n_layers", "n_layer")
-    found = next((config[name] for name in names if name in config), None)
-    return found if isinstance(found, int) else None
+    return sorted(name for name in {*small, *model.weight_files} if not _SURROGATE.search(name))
 
 
 def _estimate(config: Config, model: ModelFacts) -> Estimate:
-    vocabulary = shape_of(model).embedding // max(1, int(model.config.get("hidden_size") or 1))
+    vocabulary = shape_of(model).embedding // max(1, hidden_size(model))
     quality = base_bytes(vocabulary, config.quality.chunks, CONTEXT) if config.quality else 0
     return Estimate(
         download=model.missing_bytes,

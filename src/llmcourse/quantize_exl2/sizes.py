@@ -6,7 +6,7 @@ shares its weights with the embedding, which stays in 16 bits as norms do.  What
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from llmcourse.core.model import ModelFacts, Tensor
@@ -69,7 +69,7 @@ def hidden_states_bytes(config: Config, model: ModelFacts) -> int:
     measured = config.measurement_rows if config.calibration else BUILT_IN_MEASUREMENT_ROWS
     rows = config.calibration.samples if config.calibration else BUILT_IN_ROWS
     length = config.calibration.length if config.calibration else LENGTH
-    return 2 * _hidden_size(model) * max(rows * length, measured * config.measurement_length)
+    return 2 * hidden_size(model) * max(rows * length, measured * config.measurement_length)
 
 
 def scratch_bytes(config: Config, model: ModelFacts) -> int:
@@ -92,7 +92,7 @@ def gpu_bytes(config: Config, model: ModelFacts) -> int:
         if found and len(tensor.shape) > 1 and not _COPIED.search(name):
             groups.setdefault(found[1], []).append(tensor)
     layer = max(map(_layer_bytes, groups.values()), default=0)
-    logits = length * shape_of(model).head // max(1, _hidden_size(model)) * _COPIES_BYTES
+    logits = length * shape_of(model).head // max(1, hidden_size(model)) * _COPIES_BYTES
     return round(_SLACK * (layer + logits)) + _CUDA_BYTES
 
 
@@ -109,7 +109,24 @@ def _layer_bytes(tensors: Iterable[Tensor]) -> int:
     )
 
 
-def _hidden_size(model: ModelFacts) -> int:
-    config = model.config.get("text_config") or model.config
-    found = next((config[name] for name in ("hidden_size", "d_model", "n_embd") if name in config), 0)
-    return int(found) if isinstance(found, int) else 0
+def layers_of(model: ModelFacts) -> int | None:
+    """How many layers config.json says."""
+    return _stated(model, "num_hidden_layers", "n_layers", "n_layer")
+
+
+def held_layers(model: ModelFacts) -> int:
+    """How many layers there are weights of."""
+    matches = (_LAYER.match(name) for name in model.tensors if not _COPIED.search(name))
+    return len({found[1] for found in matches if found})
+
+
+def hidden_size(model: ModelFacts) -> int:
+    """As config.json says, 0 where it does not."""
+    return _stated(model, "hidden_size", "d_model", "n_embd") or 0
+
+
+def _stated(model: ModelFacts, *names: str) -> int | None:
+    own = model.config.get("text_config")
+    config = own if own and isinstance(own, Mapping) else model.config
+    found = next((config[name] for name in names if name in config), None)
+    return found if isinstance(found, int) else None

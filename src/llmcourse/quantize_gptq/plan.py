@@ -257,7 +257,8 @@ def _estimate(config: Config, facts: Facts, model: ModelFacts) -> Estimate:
     working = _LAYERS_IN_MEMORY * 7 * largest * 4 + 3 * widest**2 * 4 + activations
     on_gpu = device_of(config, facts) == "cuda"
     measured = 0
-    scratch = written * 2 + config.calibration.tokens * 4  # finished layers, the checkpoint to go on from
+    # Finished layers, the checkpoint to go on from, the packed weights.
+    scratch = written * 3 + config.calibration.tokens * 4
     if config.quality:
         stated = model.config.get("vocab_size")
         vocabulary = stated if isinstance(stated, int) else 0

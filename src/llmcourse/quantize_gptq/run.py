@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 
 from llmcourse.core.machine import usable_cpus
 
@@ -10,6 +11,7 @@ os.environ.setdefault("GPTQMODEL_CPU_WORKERS", str(max(2, (usable_cpus() + 1) //
 # Else torch compiles what unpacks the weights: seconds of C++ for a few windows, in the temporary folder.
 os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
@@ -45,6 +47,11 @@ def run(job: Job, progress: Progress) -> Iterator[OutputFile]:
         LibraryError: the library failed, or made something that does not run.
     """
     multiply_in_32_bits()
+    # For a while gptqmodel keeps all packed weights in the temporary folder, where a kill would leave them.
+    temporary = job.scratch / "temporary"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    tempfile.tempdir = str(temporary)
     making = _Making(Config(**job.config), job, progress)
     with library_failures():
         making.check_quality_text()
