@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from llmcourse.core import licences
 from llmcourse.core.config import CardWishes
 from llmcourse.core.errors import LlmcourseError
+from llmcourse.core.layers import held_layers, stated_layers
 from llmcourse.core.model import ModelFacts
 from llmcourse.core.plan import Check, fail, failure, ok, warn
 
@@ -44,7 +45,7 @@ def reading_checks(
 
 
 def kind_checks(name: str, model: ModelFacts) -> Iterator[Check]:
-    """Whether it is a language model that generates."""
+    """Whether it is a language model that generates, with weights of all its layers."""
     if "model_index.json" in model.files:
         yield fail(
             name,
@@ -56,6 +57,13 @@ def kind_checks(name: str, model: ModelFacts) -> Iterator[Check]:
             name,
             f"{name} is a sentence-transformers model, not a language model that generates.",
             "Give a causal language model.",
+        )
+    stated, held = stated_layers(model), held_layers(model)
+    if stated is not None and (stated < 1 or stated > held > 0):
+        yield fail(
+            name,
+            f"{name} has {stated} layers by its config.json, and weights of {held}.",
+            "Get the model's files anew: config.json and weights do not belong together.",
         )
 
 

@@ -7,7 +7,6 @@ from llmcourse.core.model_checks import kind_checks, licence_checks, reading_che
 from llmcourse.core.plan import Check, Facts, fail, ok
 from llmcourse.quantize_exl2.architectures import KNOWN, problem_of
 from llmcourse.quantize_exl2.config import Config
-from llmcourse.quantize_exl2.sizes import held_layers, layers_of
 
 
 def model_checks(config: Config, facts: Facts) -> Iterator[Check]:
@@ -44,13 +43,6 @@ def _architecture_checks(name: str, model: ModelFacts) -> Iterator[Check]:
         )
     else:
         yield ok("architecture", f"{model.architecture} is one that exllamav2 0.3.2 knows")
-    stated, held = layers_of(model), held_layers(model)
-    if stated is not None and not 0 < stated <= held:
-        yield fail(
-            name,
-            f"{name} has {stated} layers by its config.json, and weights of {held}.",
-            "Get the model's files anew; config.json and weights do not belong together.",
-        )
     if "tokenizer.json" not in model.files:
         yield fail(
             name,

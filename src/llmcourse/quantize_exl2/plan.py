@@ -10,6 +10,7 @@ from llmcourse.core.calibration import calibration_checks, provenance
 from llmcourse.core.console import human_bytes, human_count
 from llmcourse.core.environments import pinned
 from llmcourse.core.errors import LlmcourseError, MissingError
+from llmcourse.core.layers import stated_layers
 from llmcourse.core.machine import Machine
 from llmcourse.core.model import ModelFacts
 from llmcourse.core.plan import Check, Estimate, Facts, FileFacts, Plan, fail, failure, ok, warn
@@ -24,7 +25,6 @@ from llmcourse.quantize_exl2.sizes import (
     LENGTH,
     gpu_bytes,
     hidden_size,
-    layers_of,
     memory_bytes,
     result_bytes,
     scratch_bytes,
@@ -173,7 +173,7 @@ def _settings(config: Config, facts: Facts, model: ModelFacts) -> dict[str, Any]
     return {
         "dependencies": pinned(WORKER),
         "files": _files(model),
-        "layers": layers_of(model),
+        "layers": stated_layers(model),
         "calibration": provenance(config.calibration, facts) if config.calibration else {},
         "measurement_sha256": measurement.sha256 if isinstance(measurement, FileFacts) else None,
     }

@@ -6,9 +6,10 @@ shares its weights with the embedding, which stays in 16 bits as norms do.  What
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from llmcourse.core.layers import of_text
 from llmcourse.core.model import ModelFacts, Tensor
 from llmcourse.quantize_exl2.config import Config
 
@@ -109,24 +110,8 @@ def _layer_bytes(tensors: Iterable[Tensor]) -> int:
     )
 
 
-def layers_of(model: ModelFacts) -> int | None:
-    """How many layers config.json says."""
-    return _stated(model, "num_hidden_layers", "n_layers", "n_layer")
-
-
-def held_layers(model: ModelFacts) -> int:
-    """How many layers there are weights of."""
-    matches = (_LAYER.match(name) for name in model.tensors if not _COPIED.search(name))
-    return len({found[1] for found in matches if found})
-
-
 def hidden_size(model: ModelFacts) -> int:
     """As config.json says, 0 where it does not."""
-    return _stated(model, "hidden_size", "d_model", "n_embd") or 0
-
-
-def _stated(model: ModelFacts, *names: str) -> int | None:
-    own = model.config.get("text_config")
-    config = own if own and isinstance(own, Mapping) else model.config
-    found = next((config[name] for name in names if name in config), None)
-    return found if isinstance(found, int) else None
+    config = of_text(model)
+    found = next((config[name] for name in ("hidden_size", "d_model", "n_embd") if name in config), 0)
+    return found if isinstance(found, int) else 0
