@@ -30,6 +30,7 @@ class Tally:
     skipped: str = ""
     seed: int = 0
     seconds: int = 0
+    processor_s: int = 0  # of processes that were waited for, so without those that lost their parent
     wrong: list[str] = field(default_factory=list)
 
     @property
@@ -83,10 +84,12 @@ def page(rows: Sequence[Tally], faults: dict[str, str], machine: str, took: str)
     """docs/reliability.md. `faults` says of each kind what is done, `took` how long all of it did."""
     tried = [row for row in rows if not row.skipped]
     minutes = sum(row.seconds for row in tried) / 60
+    busy = sum(row.processor_s for row in tried) / 60
     lines = ["# Reliability", "", *_ABOUT.splitlines(), ""]
     lines += [
         f"Measured on {machine}, {took}: {sum(row.is_good for row in tried)} of {len(tried)} rows are "
-        f"faultless. One after the other they are {minutes:.0f} minutes."
+        f"faultless. One after the other they took {minutes:.0f} minutes, {busy:.0f} of a processor; "
+        "`make torture` makes two at a time."
     ]
     for fault, about in faults.items():
         own = [row for row in rows if row.fault == fault]
@@ -98,9 +101,9 @@ def page(rows: Sequence[Tally], faults: dict[str, str], machine: str, took: str)
             "",
             about,
             "",
-            "|command|tries|wrong|tracebacks|left|equal|seed|seconds|",
+            "|command|tries|wrong|tracebacks|left|equal|seed|seconds|of a processor|",
         ]
-        lines += ["|---|---:|---:|---:|---:|---:|---:|---:|"]
+        lines += ["|---|---:|---:|---:|---:|---:|---:|---:|---:|"]
         lines += [_line(row) for row in sorted(own, key=lambda row: row.command)]
         for row in own:
             lines += [f"- **{row.command}**: {_one_line(sentence)}" for sentence in row.wrong[:5]]
@@ -109,9 +112,10 @@ def page(rows: Sequence[Tally], faults: dict[str, str], machine: str, took: str)
 
 def _line(row: Tally) -> str:
     if row.skipped:
-        return f"|{row.command}|not tried: {row.skipped}|||||||"
+        return f"|{row.command}|not tried: {row.skipped}||||||||"
     equal = f"{row.equal} of {row.compared}" if row.compared else "–"
     cells = [row.tries, len(row.wrong), row.tracebacks, row.leftovers, equal, row.seed, row.seconds]
+    cells.append(row.processor_s or "–")
     return f"|{row.command}|{'|'.join(map(str, cells))}|"
 
 
