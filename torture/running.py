@@ -1,6 +1,7 @@
 """Run a job as users do, in a session of its own with a TMPDIR of its own, and see what it leaves behind."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -29,7 +30,8 @@ class Ended:
 
     @property
     def is_traceback(self) -> bool:
-        return "Traceback (most recent call last)" in self.stdout + self.stderr
+        """Whether it shows one of its own; what it quotes of a library's log is indented."""
+        return re.search(r"^Traceback \(most", f"{self.stdout}\n{self.stderr}", re.MULTILINE) is not None
 
     @property
     def is_told(self) -> bool:

@@ -55,7 +55,8 @@ def main(adapter: str, request: Request, console: Console) -> int:
         finally:
             worker.stop()
             log.seek(0)
-            sys.stderr.write(log.read().decode())
+            for line in log.read().decode().splitlines():
+                sys.stderr.write(f"  | {line}\n")  # as the console shows a library's log
     return 0
 
 
