@@ -71,7 +71,9 @@ def main() -> int:
     print(took, flush=True)
     if given.figures or not (given.only or given.quick):
         about = "in parts" if given.figures else took
-        PAGE.write_text(tally.page(tally.merged(kept, rows), ABOUT, _machine(), about), encoding="utf-8")
+        PAGE.write_text(
+            tally.page(tally.merged(kept, rows), ABOUT, list(JOBS), _machine(), about), encoding="utf-8"
+        )
     return 0 if all(row.is_good for row in rows) else 1
 
 

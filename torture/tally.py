@@ -1,7 +1,7 @@
 """What was counted: one row for each command and kind of fault, and docs/reliability.md from all of them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -80,8 +80,13 @@ def merged(old: Sequence[Tally], new: Sequence[Tally]) -> list[Tally]:
     return list(rows.values())
 
 
-def page(rows: Sequence[Tally], faults: dict[str, str], machine: str, took: str) -> str:
+def page(
+    rows: Sequence[Tally], faults: dict[str, str], commands: Iterable[str], machine: str, took: str
+) -> str:
     """docs/reliability.md. `faults` says of each kind what is done, `took` how long all of it did."""
+    made = {(row.fault, row.command) for row in rows}
+    left = [(fault, command) for fault in faults for command in commands if (fault, command) not in made]
+    rows = [*rows, *(Tally(command, fault, skipped="not run for this page") for fault, command in left)]
     tried = [row for row in rows if not row.skipped]
     minutes = sum(row.seconds for row in tried) / 60
     busy = sum(row.processor_s for row in tried) / 60
@@ -93,8 +98,6 @@ def page(rows: Sequence[Tally], faults: dict[str, str], machine: str, took: str)
     ]
     for fault, about in faults.items():
         own = [row for row in rows if row.fault == fault]
-        if not own:
-            continue
         lines += [
             "",
             f"## {fault}",
@@ -112,7 +115,7 @@ def page(rows: Sequence[Tally], faults: dict[str, str], machine: str, took: str)
 
 def _line(row: Tally) -> str:
     if row.skipped:
-        return f"|{row.command}|not tried: {row.skipped}||||||||"
+        return f"|{row.command}|{row.skipped}||||||||"
     equal = f"{row.equal} of {row.compared}" if row.compared else "–"
     cells = [row.tries, len(row.wrong), row.tracebacks, row.leftovers, equal, row.seed, row.seconds]
     cells.append(row.processor_s or "–")
