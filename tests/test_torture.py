@@ -77,4 +77,4 @@ def test_a_result_that_differs_or_is_missing_is_counted() -> None:
     tally.compare({"a": "2"}, {"a": "1"})
     tally.compare({}, {})
     assert (tally.compared, tally.equal) == (3, 1) and not tally.is_good
-    assert "|merge|0|2|0|0|1 of 3|0|0|–|" in page([tally], ABOUT, JOBS, "a machine", "in parts")
+    assert "|merge|0|2|0|0|1 of 3|0|–|" in page([tally], ABOUT, JOBS, "a machine")

@@ -6,7 +6,6 @@ import os
 import platform
 import queue
 import random
-import resource
 import sys
 import tempfile
 import time
@@ -120,20 +119,13 @@ def _work(
 def _counted(place: Ground, fault: str, command: str, given: argparse.Namespace) -> Tally:
     act, usual, few = FAULTS[fault]
     tries = given.tries or (few if given.quick else usual)
-    begin, used = time.monotonic(), _processor_s()
+    begin = time.monotonic()
     try:
         row = act(place, JOBS[command], random.Random(f"{given.seed} {fault} {command}"), tries)
     except Exception:  # of the torture itself: the other rows are made all the same
         row = Tally(command, fault, wrong=[traceback.format_exc()])
     row.seed, row.seconds = given.seed, round(time.monotonic() - begin)
-    row.processor_s = round(_processor_s() - used)
     return row
-
-
-def _processor_s() -> float:
-    """Of this process and of the children that it waited for."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def _tell(row: Tally) -> None:

@@ -30,7 +30,6 @@ class Tally:
     skipped: str = ""
     seed: int = 0
     seconds: int = 0
-    processor_s: int = 0  # of processes that were waited for, so without those that lost their parent
     wrong: list[str] = field(default_factory=list)
 
     @property
@@ -80,20 +79,17 @@ def merged(old: Sequence[Tally], new: Sequence[Tally]) -> list[Tally]:
     return list(rows.values())
 
 
-def page(
-    rows: Sequence[Tally], faults: dict[str, str], commands: Iterable[str], machine: str, took: str
-) -> str:
-    """docs/reliability.md. `faults` says of each kind what is done, `took` how long all of it did."""
+def page(rows: Sequence[Tally], faults: dict[str, str], commands: Iterable[str], where: str) -> str:
+    """docs/reliability.md. `faults` says of each kind what is done, `where` on what machine and how."""
     made = {(row.fault, row.command) for row in rows}
     left = [(fault, command) for fault in faults for command in commands if (fault, command) not in made]
     rows = [*rows, *(Tally(command, fault, skipped="not run for this page") for fault, command in left)]
     tried = [row for row in rows if not row.skipped]
     minutes = sum(row.seconds for row in tried) / 60
-    busy = sum(row.processor_s for row in tried) / 60
     lines = ["# Reliability", "", *_ABOUT.splitlines(), ""]
     lines += [
-        f"Measured on {machine}, {took}: {sum(row.is_good for row in tried)} of {len(tried)} rows are "
-        f"faultless. One after the other they took {minutes:.0f} minutes, {busy:.0f} of a processor; "
+        f"Measured on {where}: {sum(row.is_good for row in tried)} of {len(tried)} rows are "
+        f"faultless. One after the other they took {minutes:.0f} minutes; "
         "`make torture` makes two at a time."
     ]
     for fault, about in faults.items():
@@ -104,9 +100,9 @@ def page(
             "",
             about,
             "",
-            "|command|tries|wrong|tracebacks|left|equal|seed|seconds|of a processor|",
+            "|command|tries|wrong|tracebacks|left|equal|seed|seconds|",
         ]
-        lines += ["|---|---:|---:|---:|---:|---:|---:|---:|---:|"]
+        lines += ["|---|---:|---:|---:|---:|---:|---:|---:|"]
         lines += [_line(row) for row in sorted(own, key=lambda row: row.command)]
         for row in own:
             lines += [f"- **{row.command}**: {_one_line(sentence)}" for sentence in row.wrong[:5]]
@@ -115,10 +111,9 @@ def page(
 
 def _line(row: Tally) -> str:
     if row.skipped:
-        return f"|{row.command}|{row.skipped}||||||||"
+        return f"|{row.command}|{row.skipped}|||||||"
     equal = f"{row.equal} of {row.compared}" if row.compared else "–"
-    cells = [row.tries, len(row.wrong), row.tracebacks, row.leftovers, equal, row.seed, row.seconds]
-    cells.append(row.processor_s or "–")
+    cells = [row.tries, len(row.wrong), row.tracebacks, row.leftovers, equal, row.seed, row.seconds or "–"]
     return f"|{row.command}|{'|'.join(map(str, cells))}|"
 
 
