@@ -69,10 +69,8 @@ def main() -> int:
     took = f"{(time.monotonic() - begin) / 60:.0f} minutes with {given.workers} rows at a time"
     print(took, flush=True)
     if given.figures or not (given.only or given.quick):
-        about = "in parts" if given.figures else took
-        PAGE.write_text(
-            tally.page(tally.merged(kept, rows), ABOUT, list(JOBS), _machine(), about), encoding="utf-8"
-        )
+        where = f"{_machine()}, {'in parts' if given.figures else took}"
+        PAGE.write_text(tally.page(tally.merged(kept, rows), ABOUT, list(JOBS), where), encoding="utf-8")
     return 0 if all(row.is_good for row in rows) else 1
 
 
