@@ -19,7 +19,7 @@ ABOUT = {
         "Repositories of the loopback Hub and local folders with names such as `../x`, `/etc/x`, `a\\nb`, "
         "`..\\\\x`, device names, names of 300 bytes, among the files and in the shard index, config, card "
         "and recipe; links that leave the folder; folders in place of files: exit 0, 2, 4 or 5 with both "
-        "sentences, and nothing outside the output."
+        "sentences, and nothing outside the output. Of the Hub's, long jobs get a few that the seed draws."
     ),
 }
 _NAMES = (
@@ -49,6 +49,7 @@ _TEXTS = (
     "\ud800",
 )
 Files = dict[str, bytes | Path]
+_OF_LONG_JOBS = 15
 
 
 def _hub_cases(model: Path) -> Iterator[tuple[str, Files]]:
@@ -137,6 +138,7 @@ def hostile(ground: Ground, job: Job, chance: random.Random, tries: int) -> Tall
     tally = Tally(job.command, HOSTILE)
     model = ground.folder_of(job)
     cases = [*_hub_cases(model), *_changed_configs(model)]
+    tries = min(tries, _OF_LONG_JOBS) if job.is_long else tries
     chosen = cases if tries >= len(cases) else chance.sample(cases, tries)
     for number, (about, files) in enumerate(chosen):
         repo = f"mallory/m{number}"

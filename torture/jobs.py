@@ -34,6 +34,7 @@ class Job:
     overrides: tuple[str, ...] = ()
     publishing: tuple[str, ...] = ()
     is_stand_in: bool = False
+    is_long: bool = False  # a quarter of a minute, of which most is the loading of libraries
 
     @property
     def has_five_steps(self) -> bool:
@@ -142,6 +143,7 @@ JOBS = {
                 "calibration": {"text": str(ground.calibration), "samples": 4, "length": 128},
             },
             _tensors,
+            is_long=True,
         ),
         Job(
             "quantize-exl2",
@@ -159,6 +161,7 @@ JOBS = {
                 "runtime": {"batch_size": 16},
             },
             _figures,
+            is_long=True,
             publishing=("publish.hub=true", "publish.gist=private", "publish.leaderboard={repo}-board"),
         ),
         Job(
