@@ -172,10 +172,10 @@ def _interrupt(*_: object) -> NoReturn:
 
 def main() -> None:
     """Entry point of the `llmcourse` program."""
-    # CI systems end a job with SIGTERM: it is treated as Ctrl-C, so the same command resumes.
-    signal.signal(signal.SIGTERM, _interrupt)
-    _open_closed_streams()
     try:
+        # CI systems end a job with SIGTERM: it is treated as Ctrl-C, so the same command resumes.
+        signal.signal(signal.SIGTERM, _interrupt)
+        _open_closed_streams()
         code = app(standalone_mode=False)
     except KeyboardInterrupt:
         sys.exit(130)
