@@ -220,3 +220,19 @@ def test_an_unknown_option_with_json_is_one_document(llmcourse: Cli) -> None:
     result = llmcourse("merge", "m.yaml", "--json", "--nope")
     assert result.exit_code == 2 and "No such option: --nope" in result.stderr
     assert result.json["error"]["exit_code"] == 2
+
+
+def test_an_interrupt_within_an_exec_ends_with_130_too(tmp_path: Path) -> None:
+    """As of a dataclass that is being made: CPython remembers that, and would end by the signal itself."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'yaml':\n"
+        "            exec('raise KeyboardInterrupt')\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+    )
+    paths = os.pathsep.join([str(tmp_path), *sys.path])
+    command = [sys.executable, "-m", "llmcourse", "merge", "m.yaml"]
+    ended = subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": paths}, capture_output=True)
+    assert ended.returncode == 130

@@ -185,6 +185,10 @@ def main() -> None:
         if not hasattr(error, "format_message"):
             raise
         _refuse_command_line(error)
+    finally:
+        # Where an interrupt met an exec (a dataclass makes one), CPython would end by the signal in spite of
+        # our exit code, until another exec begins (run_eval_code_obj in its pythonrun.c).
+        exec("")
     sys.exit(code if isinstance(code, int) else 0)
 
 
