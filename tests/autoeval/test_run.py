@@ -28,7 +28,7 @@ for task in tasks:
 print("FIGURES" + json.dumps(found, default=str))
 """
 TASKS = ("tiny_continuation", "tiny_word", "tiny_text", "tiny_written_word")
-LIMIT = 40
+LIMIT = 24
 # Processors without 16-bit products take minutes for all samples in them.
 RUNTIME = f"runtime: {{dtype: float32, limit: {LIMIT}}}\n"
 

@@ -113,6 +113,7 @@ def test_an_interrupted_run_exits_130_and_goes_on(
     assert llmcourse(*arguments).exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_finished_file_that_was_damaged_meanwhile_is_made_again(llmcourse: Cli, local_dare: Path) -> None:
     arguments = ("merge", local_dare, "options.out_shard_size=2M", "-o", "out")
     output = llmcourse.folder / "out"

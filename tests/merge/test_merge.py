@@ -217,6 +217,7 @@ def test_published_texts_do_not_tell_where_models_lie_on_this_machine(
     assert 'model = "alice/merged"' in texts[0]
 
 
+@pytest.mark.slow
 def test_a_damaged_cache_is_downloaded_again(llmcourse: Cli, demo_hub: LoopbackHub) -> None:
     alice = as_user(llmcourse, demo_hub)
     assert alice("merge", CONFIGS / "linear.yaml", "-o", "out").exit_code == 0

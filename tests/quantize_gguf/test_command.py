@@ -218,6 +218,7 @@ def test_an_adapter_becomes_a_gguf_that_fits_its_base(quantize: Cli, family: Fam
     assert nothing_left(quantize)
 
 
+@pytest.mark.slow
 def test_pickled_weights_are_converted_when_allowed(quantize: Cli, family: Family) -> None:
     folder = quantize.folder / "pickled"
     shutil.copytree(family.base, folder)

@@ -110,6 +110,7 @@ def test_an_abort_costs_one_name_and_no_more(
     assert "GGML_ASSERT" in capfd.readouterr().err, "nothing aborted, so nothing was shown"
 
 
+@pytest.mark.slow
 def test_names_come_from_llama_cpp_itself(tmp_path: Path) -> None:
     groups = pre_tokenizer_groups(converter_folder())
     names = [name for group in groups for name in group]

@@ -83,7 +83,7 @@ def test_killed_while_it_converts(quantize: Cli, undisturbed: dict[str, str]) ->
     assert digests(result.json["files"]) == undisturbed and whole(quantize.folder / "out")
 
 
-@pytest.mark.parametrize("count", [0, 1])
+@pytest.mark.parametrize("count", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_killed_while_it_quantizes(count: int, quantize: Cli, undisturbed: dict[str, str]) -> None:
     places = staging(quantize.folder)
     moment = matches(places / "scratch", "Q*/files/*.gguf*") if count == 0 else recorded(quantize, 1)
@@ -193,6 +193,7 @@ def test_ctrl_c_in_a_terminal_reaches_every_process_and_ends_as_quietly(quantize
             time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_finished_file_that_was_damaged_meanwhile_is_made_again(
     quantize: Cli, undisturbed: dict[str, str]
 ) -> None:
@@ -247,6 +248,7 @@ SMALL_DISK = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 @SMALL_DISK
 def test_a_full_disk_is_one_sentence_and_the_run_goes_on_after(
     quantize: Cli, undisturbed: dict[str, str]

@@ -88,6 +88,7 @@ def test_experts_are_counted_by_themselves_and_those_never_chosen_are_named(
     assert "blk.0.ffn_gate_exps.weight 6, 7" in done.notes
 
 
+@pytest.mark.slow
 def test_a_mixture_with_unreached_experts_is_quantized(
     llama: Llama, mixture_gguf: Path, texts: dict[str, Path]
 ) -> None:

@@ -132,6 +132,7 @@ def test_a_wish_for_the_card_or_the_hub_makes_nothing_anew(override: str, quanti
     assert override.partition("=")[2].strip("[]").partition("/")[0] in card or "hub" in override
 
 
+@pytest.mark.slow
 def test_a_file_that_was_deleted_is_made_again_alone(quantize: Cli, begin_again: Begin) -> None:
     out = quantize.folder / "out"
     first = quantize(*RUN)

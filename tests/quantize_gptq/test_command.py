@@ -176,6 +176,7 @@ def test_a_data_set_of_the_hub_is_streamed_and_pinned(alice: Cli, demo_hub: Loop
     assert len(made.json["details"]["calibration"]["revision"]) == 40
 
 
+@pytest.mark.slow
 def test_conversations_need_a_chat_template(alice: Cli) -> None:
     talk = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}
     (alice.folder / "talk.jsonl").write_text((json.dumps(talk) + "\n") * 50)
