@@ -99,10 +99,11 @@ def execute(request: Request, console: Console) -> int:
 
 def _read(request: Request) -> tuple[Config, Document]:
     document = Config.arrange(read_documents(request.pipeline), Path.cwd())
-    named = list(document.data.get("steps") or ()) if isinstance(document.data, dict) else []
+    steps = document.data.get("steps") if isinstance(document.data, dict) else None
+    named = list(map(str, steps)) if isinstance(steps, dict) else []
     for override in request.overrides:
         step = re.match(r"steps\.([^.=]+)[.=]", override)
-        if step and step[1] not in named:
+        if step and named and step[1] not in named:
             error = unknown_name("step", step[1], named)
             error.where = override
             raise error
