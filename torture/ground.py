@@ -118,7 +118,7 @@ def ground(root: Path) -> Iterator[Ground]:
 
 
 def _small(source: Path, folder: Path) -> Path:
-    """The first layers of a model in bfloat16, widened: processors that know no such numbers arequick."""
+    """The first layers of a model in bfloat16, widened: processors that know no such numbers are quick."""
     shutil.copytree(source, folder)
     path = folder / "model.safetensors"
     raw = path.read_bytes()

@@ -6,7 +6,7 @@ from typing import Any, get_args
 import pytest
 
 from llmcourse.core.errors import ConfigError, LlmcourseError, Problems
-from llmcourse.family_tree.config import CardTarget, Config, Format
+from llmcourse.family_tree.config import CardTarget, Config, Format, reference
 from llmcourse.family_tree.formats import FORMATS
 from llmcourse.family_tree.places import Place, places
 from llmcourse.family_tree.request import Request, piped_references, read
@@ -141,7 +141,7 @@ def test_a_pipe_that_brings_no_model_is_refused(text: str, what: str) -> None:
 
 def test_a_page_s_address_is_the_model_of_that_page() -> None:
     config = typed("https://huggingface.co/org/name/tree/main", output="out/", formats=["dot"])
-    assert [str(ref) for ref in config.models().values()] == ["org/name"]
+    assert [str(reference(name)) for name in config.model] == ["org/name"]
     assert places(config.formats, config.output, config.model) == [Place("dot", Path("out/name.dot"))]
 
 

@@ -87,7 +87,11 @@ def test_a_matrix_repeats_what_uses_it_and_what_reads_that() -> None:
         ({"steps": {"a": {"command": "merge2"}}}, "'merge2' is no command", "Did you mean 'merge'?"),
         ({"steps": {"night": {}}}, "'night' is no command", "Say command: beside it"),
         ({"steps": {"../x": {"command": "merge"}}}, "cannot be the name of a step", "it names a folder"),
-        ({"steps": {"merge": {"config": "${matrix.x}"}}}, "The matrix has no 'x'.", "Known here: none."),
+        (
+            {"steps": {"merge": {"config": "${matrix.x}"}}},
+            "There is no axis of the matrix 'x'.",
+            "Known: none.",
+        ),
         ({"steps": {"merge": {}}}, "merge has neither a config nor keys of one.", "Add config: FILE"),
         (
             {"steps": {"merge": M | {"with": {"output": "x"}}}},

@@ -86,11 +86,11 @@ class Problems(LlmcourseError):
         return super().as_json() | {"problems": [error.as_json() for error in self.errors]}
 
 
-def unknown_name(kind: str, name: str, known: Sequence[str]) -> ConfigError:
+def unknown_name(kind: str, name: str, known: Sequence[str], where: str | None = None) -> ConfigError:
     """There is no `kind` of this name; the one that was probably meant, or all that there are."""
     near = difflib.get_close_matches(name, known, 1)
-    fix = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."
-    return ConfigError(f"There is no {kind} {name!r}.", fix)
+    fix = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known) or 'none'}."
+    return ConfigError(f"There is no {kind} {name!r}.", fix, where)
 
 
 def file_error(error: OSError) -> LlmcourseError:

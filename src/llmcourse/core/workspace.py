@@ -17,6 +17,7 @@ import threading
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -116,10 +117,7 @@ class Workspace:
                 self.done.append(file)
 
     def _is_whole(self, file: OutputFile) -> bool:
-        if not file.is_local:
-            return True  # the push compares it with what the Hub holds
-        path = self.files / file.path
-        return path.is_file() and path.stat().st_size == file.size and sha256_of(path) == file.sha256
+        return is_as_made(self.files, file)
 
     def commit(self, file: OutputFile) -> None:
         """Record a finished file; from now on no run makes it again."""
@@ -153,7 +151,7 @@ class Workspace:
         return replace(artifact, cached=True) if is_whole and not self.changed() else None
 
     def changed(self) -> list[str]:
-        """Weights of the result in place that were changed since, by time and then by hash; no size tells."""
+        """Weights of the result in place that were changed since; only those that are newer are read."""
         artifact = read_artifact(self.output)
         if artifact is None:
             return []
@@ -163,7 +161,7 @@ class Workspace:
             path = self.output / file.path
             if not file.is_local or is_text(file.path) or not path.is_file():
                 continue
-            if path.stat().st_mtime_ns > made and sha256_of(path) != file.sha256:
+            if path.stat().st_mtime_ns > made and not is_as_made(self.output, file):
                 found.append(file.path)
         return found
 
@@ -229,6 +227,22 @@ def _entries(folder: Path, opened: Collection[str], prefix: str = "") -> Iterato
             yield from _entries(path, opened, f"{name}/")
         else:
             yield name, path
+
+
+def is_as_made(folder: Path, file: OutputFile) -> bool:
+    """Whether a folder holds this file as it was made; one that is not here any more is the Hub's affair."""
+    if not file.is_local:
+        return True
+    path = folder / file.path
+    if not path.is_file() or path.stat().st_size != file.size:
+        return False
+    return _sha256_at(path, file.size, path.stat().st_mtime_ns) == file.sha256
+
+
+@cache
+def _sha256_at(path: Path, size: int, modified_ns: int) -> str:
+    """Hashed once a process: a plan asks several times."""
+    return sha256_of(path)
 
 
 def is_text(name: str) -> bool:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from llmcourse.core.config import CommandConfig, Strict
+from llmcourse.core.config import ConfigFile, Strict
 from llmcourse.core.model import ModelRef
 
 Direction = Literal["up", "down", "both"]
@@ -42,7 +42,7 @@ class CardTarget(Strict):
     pull_request: bool = Field(False, description="Propose it by a pull request rather than commit it.")
 
 
-class Config(CommandConfig):
+class Config(ConfigFile):
     """Whose family, how far, and as what."""
 
     model: Annotated[list[str], BeforeValidator(_list_of)] = Field(
@@ -61,12 +61,9 @@ class Config(CommandConfig):
         None, description="A file, or a folder that gets one for each format; the option -o wins over it."
     )
     # Another thing than where a result is published, under the same name: here it goes into a card.
-    hub: Annotated[CardTarget | None, BeforeValidator(_own_card)] = Field(  # type: ignore[assignment]
+    hub: Annotated[CardTarget | None, BeforeValidator(_own_card)] = Field(
         None, description="Put the tree into the model's card; --push and --no-push win over it."
     )
-
-    def models(self) -> dict[str, ModelRef]:
-        return {name: reference(name) for name in self.model}
 
     @model_validator(mode="after")
     def _one_card(self) -> "Config":

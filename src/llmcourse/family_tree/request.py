@@ -74,8 +74,6 @@ def _is_config_file(word: str) -> bool:
 
 
 def _model(word: str) -> str:
-    if not word.strip():
-        raise ConfigError("A model's name is empty.", "Give a Hub id or a folder.")
     if _is_config_file(word):
         raise ConfigError(
             f"{word!r} is a YAML file after a model.", "Give the file first, and no model beside it.", word
@@ -94,6 +92,8 @@ def _model(word: str) -> str:
 
 def _refuse_others(models: Iterable[str]) -> None:
     for model in models:
+        if not model.strip():
+            raise ConfigError("A model's name is empty.", "Give a Hub id or a folder.")
         if model.startswith(("hf://datasets/", "hf://spaces/")):
             raise ConfigError(
                 f"{model} is no model.", "Give models; data sets and spaces have no family tree.", model

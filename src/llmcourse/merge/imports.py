@@ -108,7 +108,8 @@ def _no_model_classes() -> Iterator[None]:
     if _AUTO_CLASSES in sys.modules or "PreTrainedModel" in vars(transformers):
         yield
         return
-    sys.modules[_AUTO_CLASSES] = None  # type: ignore[assignment]  # makes its import fail
+    modules: dict[str, Any] = sys.modules
+    modules[_AUTO_CLASSES] = None  # makes its import fail
     transformers.PreTrainedModel = object
     try:
         yield

@@ -45,7 +45,7 @@ os.environ["TQDM_DISABLE"] = "1"  # its bars have no line ends, and would run in
 
 import numpy as np
 import torch
-from auto_gptq import AutoGPTQForCausalLM, BaseQuantizeConfig  # type: ignore[import-not-found]
+from auto_gptq import AutoGPTQForCausalLM, BaseQuantizeConfig
 from torch.nn.functional import cross_entropy
 
 VERSIONS = ("auto-gptq", "transformers", "torch")

@@ -104,9 +104,7 @@ def _read(request: Request) -> tuple[Config, Document]:
     for override in request.overrides:
         step = re.match(r"steps\.([^.=]+)[.=]", override)
         if step and named and step[1] not in named:
-            error = unknown_name("step", step[1], named)
-            error.where = override
-            raise error
+            raise unknown_name("step", step[1], named, override)
         apply_override(document, override, Config)
     return validate(Config, document), document
 

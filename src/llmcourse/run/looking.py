@@ -118,8 +118,8 @@ class _Looking:
         waits = any(name in self.open for name in work.needs)
         if not config.hub:
             return Outlook(work, "waits" if waits else "to make")
-        source = self.named[work.needs[0]] if waits else None
-        if source is None or config.hub.repo:
+        source = next((self.named[name] for name in work.needs if self._makes(name, config.model[0])), None)
+        if source is None or source.name not in self.open or config.hub.repo:
             place = card_place(config)
             return Outlook(work, "waits" if waits else "to make", (ok("card", place.repo),))
         if str(source.output) not in self.published:
@@ -129,6 +129,9 @@ class _Looking:
                 self.settings.document.where((*work.place, "hub")),
             )
         return Outlook(work, "waits", (ok("card", _repo(self.published[str(source.output)])),))
+
+    def _makes(self, name: str, folder: str) -> bool:
+        return str(self.named[name].output) == folder
 
     def _at_push(self, work: Work) -> Outlook:
         source = self._source(work)

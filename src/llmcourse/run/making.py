@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
-from llmcourse.core.artifact import Artifact, sha256_of
+from llmcourse.core.artifact import Artifact
 from llmcourse.core.command import Command, opened
 from llmcourse.core.config import CommandConfig, put_value, validate
 from llmcourse.core.console import Console
@@ -15,7 +15,7 @@ from llmcourse.core.documents import Document, read_documents
 from llmcourse.core.errors import ConfigError
 from llmcourse.core.model import ModelFacts
 from llmcourse.core.planning import Request
-from llmcourse.core.workspace import read_artifact
+from llmcourse.core.workspace import is_as_made, read_artifact
 from llmcourse.run.config import Publication
 from llmcourse.run.steps import REFERENCE, Work, texts_of
 
@@ -130,15 +130,7 @@ def command_of(
 def is_untouched(folder: Path) -> bool:
     """Whether a folder is just as llmcourse left it: then a pipeline may replace what it made itself."""
     artifact = read_artifact(folder)
-    if artifact is None:
-        return False
-    for file in artifact.files:
-        path = folder / file.path
-        if not file.is_local:
-            continue
-        if not path.is_file() or path.stat().st_size != file.size or sha256_of(path) != file.sha256:
-            return False
-    return True
+    return artifact is not None and all(is_as_made(folder, file) for file in artifact.files)
 
 
 def draw_family(work: Work, settings: Settings) -> list[Path]:

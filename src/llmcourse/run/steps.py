@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from llmcourse.core.documents import Location
-from llmcourse.core.errors import ConfigError
+from llmcourse.core.errors import ConfigError, unknown_name
 from llmcourse.run.config import Config, Step, Value
 
 FAMILY_TREE, PUSH = "family-tree", "push"
@@ -137,15 +137,13 @@ class _Unfolding:
 
     def _check_reference(self, reference: str, place: Location) -> None:
         if reference.startswith(_MATRIX):
-            known, asked = list(self.pipeline.matrix), reference.removeprefix(_MATRIX)
-            what = f"The matrix has no {asked!r}."
+            kind, known = "axis of the matrix", list(self.pipeline.matrix)
+            asked = reference.removeprefix(_MATRIX)
         else:
-            known, asked = list(self.pipeline.steps), reference.removesuffix(_ALL)
-            what = f"There is no step {asked!r}."
+            kind, known = "step", list(self.pipeline.steps)
+            asked = reference.removesuffix(_ALL)
         if asked not in known:
-            near = difflib.get_close_matches(asked, known, 1)
-            fix = f"Did you mean {near[0]!r}?" if near else f"Known here: {', '.join(known) or 'none'}."
-            raise ConfigError(what, fix, self.where(place))
+            raise unknown_name(kind, asked, known, self.where(place))
         if not reference.startswith(_MATRIX) and self._command(asked) not in MAKERS:
             raise ConfigError(
                 f"{asked} makes nothing that another step could read.",

@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import llama_cpp
 
@@ -28,10 +28,10 @@ def main(task: Path, results: IO[str]) -> None:
 
 
 def _matches(vocabulary: Path, name: str, texts: Sequence[str], ids: Sequence[Sequence[int]]) -> bool:
-    overrides = (llama_cpp.llama_model_kv_override * 2)()  # ends with an empty one
+    overrides: Any = (llama_cpp.llama_model_kv_override * 2)()  # ends with an empty one
     overrides[0].tag = llama_cpp.LLAMA_KV_OVERRIDE_TYPE_STR
     overrides[0].key = b"tokenizer.ggml.pre"
-    overrides[0].value.val_str = name.encode()  # type: ignore[union-attr]
+    overrides[0].value.val_str = name.encode()
     params = llama_cpp.llama_model_default_params()
     params.vocab_only = True
     params.kv_overrides = overrides

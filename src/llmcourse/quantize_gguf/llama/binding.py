@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from llmcourse.core.errors import LibraryError, MissingError, file_error
 
@@ -115,9 +115,9 @@ def disk_errors() -> Iterator[None]:
 
 def function(name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
     """A function of ggml that the binding does not declare; it is found through libllama, which links it."""
-    found: Callable[..., Any] = getattr(lib._lib, name)
-    found.restype, found.argtypes = result, arguments  # type: ignore[attr-defined]
-    return found
+    found: Any = getattr(lib._lib, name)
+    found.restype, found.argtypes = result, arguments
+    return cast(Callable[..., Any], found)
 
 
 def first_few(names: Sequence[str], between: str) -> str:
