@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from llmcourse.core.config import ConfigFile, Strict
 from llmcourse.core.model import ModelRef
@@ -64,6 +64,13 @@ class Config(ConfigFile):
     hub: Annotated[CardTarget | None, BeforeValidator(_own_card)] = Field(
         None, description="Put the tree into the model's card; --push and --no-push win over it."
     )
+
+    @field_validator("model")
+    @classmethod
+    def _no_empty_name(cls, model: list[str]) -> list[str]:
+        if not all(name.strip() for name in model):
+            raise ValueError("A model's name is empty | Give a Hub id or a folder.")
+        return model
 
     @model_validator(mode="after")
     def _one_card(self) -> "Config":

@@ -92,8 +92,6 @@ def _model(word: str) -> str:
 
 def _refuse_others(models: Iterable[str]) -> None:
     for model in models:
-        if not model.strip():
-            raise ConfigError("A model's name is empty.", "Give a Hub id or a folder.")
         if model.startswith(("hf://datasets/", "hf://spaces/")):
             raise ConfigError(
                 f"{model} is no model.", "Give models; data sets and spaces have no family tree.", model
