@@ -16,7 +16,7 @@ from textwrap import dedent
 
 import pytest
 
-from llmcourse.core.environments import Environment, work
+from llmcourse.core.environments import Environment, pinned, work
 from llmcourse.core.errors import LibraryError, MissingError, PlanError
 from llmcourse.core.progress import Advanced, Event, Finished, Progress, Started
 
@@ -133,6 +133,9 @@ def test_a_torch_of_this_machine_takes_the_place_of_the_one_that_a_script_pins(
     """Here a module of that name; the version that is pinned does not exist."""
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "torch.py").write_text("__version__ = '1.0+ours'")
+    of_its_own = tmp_path / "site" / "torch-1.0.dist-info"
+    of_its_own.mkdir()
+    (of_its_own / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 1.0+ours\n")
     settings.setenv("LLMCOURSE_TORCH", str(tmp_path / "site"))
     script = tmp_path / "tiny.py"
     header = HEADER.format(dependency='greeting==1.0", "torch==99.0').replace("# ///\n", f"{table}# ///\n")
@@ -140,7 +143,9 @@ def test_a_torch_of_this_machine_takes_the_place_of_the_one_that_a_script_pins(
     environment = Environment(script)
     environment.prepare(SILENT)
     assert output_of(environment) == "hello 1.0+ours\n"
+    assert pinned(script) == {"greeting": "1.0", "torch": "1.0+ours"}
     settings.delenv("LLMCOURSE_TORCH")
+    assert pinned(script) == {"greeting": "1.0", "torch": "99.0"}
     assert not Environment(script).is_ready()
 
 

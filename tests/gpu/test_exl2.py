@@ -12,11 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.quantize_exl2.builders import Ended, Program, whole
+from tests.quantize_exl2.builders import Ended, Program, figures
 
 from llmcourse.core.cache import cache_folder
 from llmcourse.core.machine import this_machine
-from llmcourse.quantize_exl2.results import measurement_problem, model_problem
+from llmcourse.quantize_exl2.results import model_problem
 from llmcourse.testing.models import Family
 
 pytestmark = [
@@ -52,17 +52,14 @@ def test_every_width_is_whole_and_nearer_to_the_original_with_more_bits(
     program, ended, seconds = made
     assert ended.exit_code == 0, ended.stderr
     out = program.folder / "out"
-    assert whole(out) and measurement_problem(out / "measurement.json", None) is None
-    figures = json.loads((out / "quality.json").read_text())["results"]
+    measured = figures(out, WIDTHS)
     lines = [f"GPU: {this_machine().gpus[0].name}; all in {seconds:.0f} s"]
-    for bits in WIDTHS:
-        name = f"{bits}bpw"
-        assert model_problem(out / name, bits, 6) is None
-        size, found = (out / name / "output.safetensors").stat().st_size, figures[name]
-        lines.append(f"{name}: {size} bytes, perplexity {found['perplexity']:.4f} (original "
+    for bits, found in zip(WIDTHS, measured, strict=True):
+        size = (out / f"{bits}bpw" / "output.safetensors").stat().st_size
+        lines.append(f"{bits}bpw: {size} bytes, perplexity {found['perplexity']:.4f} (original "
                      f"{found['base_perplexity']:.4f}), KL divergence {found['mean_kld']:.3e}")  # fmt: skip
     print("\n".join(["", *lines]))  # noqa: T201
-    divergences = [figures[f"{bits}bpw"]["mean_kld"] for bits in WIDTHS]
+    divergences = [found["mean_kld"] for found in measured]
     assert divergences == sorted(divergences, reverse=True) and divergences[-1] < 0.1
 
 

@@ -113,7 +113,9 @@ def test_a_config_on_stdin_with_overrides(llmcourse: Cli, family: Family) -> Non
         "merge", "-", "dtype=float32", "models.0.parameters.weight=0.9", "-o", "out", stdin=text
     )
     assert result.exit_code == 0, result.stderr
-    assert json.loads((llmcourse.folder / "out" / "config.json").read_text())["dtype"] == "float32"
+    said = json.loads((llmcourse.folder / "out" / "config.json").read_text())
+    assert said["dtype"] == said["torch_dtype"] == "float32"  # as versions of transformers name it
+    assert said["rope_theta"] == said["rope_parameters"]["rope_theta"] == 10000.0
     assert "weight: 0.9" in (llmcourse.folder / "out" / "mergekit_config.yml").read_text()
 
 

@@ -9,6 +9,7 @@ import pytest
 from filelock import FileLock
 from safetensors.torch import load_file
 
+from llmcourse.core.older_names import with_older_names
 from llmcourse.testing.hub import LoopbackHub
 from llmcourse.testing.models import BASE_ID, CODE_ID, PROSE_ID, Family
 from llmcourse.testing.plugin import Cli, as_user
@@ -47,7 +48,11 @@ def test_every_bit_is_mergekits(name: str, llmcourse: Cli, demo_hub: LoopbackHub
     assert not different_tensors(out / "model.safetensors", theirs / "model.safetensors")
     if name not in WITHOUT_DONOR:
         files = [path for path in theirs.iterdir() if path.suffix in (".json", ".model")]
-        assert not [path.name for path in files if (out / path.name).read_bytes() != path.read_bytes()]
+        assert [path.name for path in files if (out / path.name).read_bytes() != path.read_bytes()] == [
+            "config.json"
+        ]
+        ours, its = (json.loads((folder / "config.json").read_text()) for folder in (out, theirs))
+        assert ours == with_older_names(its) != its
 
 
 def different_tensors(ours: Path, theirs: Path) -> list[str]:

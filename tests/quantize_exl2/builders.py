@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
+import psutil
 from filelock import FileLock
 
 from llmcourse.core.artifact import OutputFile
@@ -24,6 +26,7 @@ from llmcourse.core.model import ModelFacts
 from llmcourse.core.plan import DatasetFacts, Facts, FileFacts, Plan, Status
 from llmcourse.quantize_exl2.config import Config
 from llmcourse.quantize_exl2.plan import plan
+from llmcourse.quantize_exl2.results import measurement_problem, model_problem
 from llmcourse.testing.hub import LoopbackHub
 from tests.model_folders import write_model
 from tests.planner_facts import llama_on_the_hub
@@ -134,6 +137,32 @@ class Program:
         return [json.loads(line) for line in (self.folder / "calls").read_text().splitlines()]
 
 
+def job(program: Program, name: str) -> dict[str, Any]:
+    """The job file of a call; empty where there is none yet, or it is being written."""
+    path = program.staging / "scratch" / "work" / name / "job_new.json"
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found
+
+
+def killed_when(
+    program: Program, condition: Callable[[], bool], signal_number: int = signal.SIGKILL, *arguments: str
+) -> int:
+    """Start it, and end it when it is so; every process that it started must end by itself."""
+    process = program.start(*arguments)
+    try:
+        wait_for(condition, 100)
+        children = psutil.Process(process.pid).children(recursive=True)
+    finally:
+        process.send_signal(signal_number)
+        process.communicate(timeout=60)
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert not alive
+    return process.returncode
+
+
 def begun(folder: Path, bits: Sequence[float] = (3.0, 4.25), **stand_in: Any) -> Program:
     """A folder with a model and e.yaml."""
     write_llama(folder / "llama", log=str(folder / "calls"), **stand_in)
@@ -146,6 +175,15 @@ def whole(folder: Path) -> bool:
     """Whether a result holds what its manifest says, by hash."""
     files = json.loads((folder / "llmcourse.json").read_text())["files"]
     return bool(files) and all(OutputFile.of(folder, file["path"]).sha256 == file["sha256"] for file in files)
+
+
+def figures(out: Path, widths: Sequence[float]) -> list[dict[str, Any]]:
+    """Of results that must be whole, what was measured of each, in order."""
+    assert whole(out) and measurement_problem(out / "measurement.json", None) is None
+    for bits in widths:
+        assert model_problem(out / f"{bits}bpw", bits, 6) is None
+    found = json.loads((out / "quality.json").read_text())["results"]
+    return [found[f"{bits}bpw"] for bits in widths]
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:

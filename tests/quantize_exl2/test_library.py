@@ -10,7 +10,7 @@ import pytest
 
 from llmcourse.core.environments import pinned
 from llmcourse.core.progress import Advanced, Event, Progress, Started
-from llmcourse.quantize_exl2.architectures import KNOWN
+from llmcourse.quantize_exl2.architectures import KNOWN, as_exllamav2_reads
 from llmcourse.quantize_exl2.config import Config
 from llmcourse.quantize_exl2.naming import WORKER, width_name
 from llmcourse.quantize_exl2.options import Options, Places
@@ -126,6 +126,18 @@ def _compared_with_arch_string(node: ast.AST) -> Iterator[str]:
         for right in node.comparators:
             value = ast.literal_eval(right)
             yield from [value] if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize("part", [None, "text_config"])
+def test_it_is_told_positions_in_its_words(part: str | None) -> None:
+    """It looks for rope_theta, and ends where a scaling says its type in both words (config.py)."""
+    yarn = {"rope_type": "yarn", "factor": 4.0}
+    said: dict[str, Any] = {"rope_parameters": {**yarn, "rope_theta": 1e6}}
+    older: dict[str, Any] = {"rope_theta": 1e6, "rope_scaling": {"type": "yarn", **yarn}}
+    for stated in (said, older):
+        found = as_exllamav2_reads({part: stated} if part else stated)
+        found = found[part] if part else found
+        assert (found["rope_theta"], found["rope_scaling"]) == (1e6, yarn)
 
 
 def test_the_library_s_own_set_has_as_many_rows_as_we_say(library: Library) -> None:

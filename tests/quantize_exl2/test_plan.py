@@ -67,6 +67,16 @@ def test_a_large_model_does_not_fit_where_a_small_one_does() -> None:
     assert 20e9 < gpu_bytes(read, SEVENTY) < 28e9
 
 
+def test_long_rows_need_memory_for_their_attention() -> None:
+    heads = replace(SEVEN, config={**SEVEN.config, "num_attention_heads": 32})
+    long = (
+        "{model: m, bits_per_weight: 4, calibration: {text: t.txt, length: 8192}, measurement_length: 8192}"
+    )
+    assert gpu_bytes(config(), heads) == gpu_bytes(config(), SEVEN)
+    scores = 32 * 8192**2 * 2
+    assert gpu_bytes(config(long), heads) > 3 * scores
+
+
 def test_without_a_gpu_it_is_one_sentence_and_exit_3() -> None:
     plan = plan_of(machine=WITHOUT_GPU, present={})
     assert plan.exit_code == 3

@@ -3,38 +3,11 @@
 import json
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
 
-from tests.quantize_exl2.builders import Program, begun, wait_for, whole
-
-
-def job(program: Program, name: str) -> dict[str, Any]:
-    """The job file of a call; empty where there is none yet, or it is being written."""
-    path = program.staging / "scratch" / "work" / name / "job_new.json"
-    try:
-        found: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return found
-
-
-def killed_when(program: Program, condition: Callable[[], bool], signal_number: int = signal.SIGKILL) -> int:
-    """Start it, and end it when it is so; every process that it started must end by itself."""
-    process = program.start()
-    try:
-        wait_for(condition, 100)
-        children = psutil.Process(process.pid).children(recursive=True)
-    finally:
-        process.send_signal(signal_number)
-        process.communicate(timeout=60)
-    _, alive = psutil.wait_procs(children, timeout=10)
-    assert not alive
-    return process.returncode
+from tests.quantize_exl2.builders import begun, job, killed_when, wait_for, whole
 
 
 def test_one_measurement_and_a_folder_for_each_width(tmp_path: Path) -> None:

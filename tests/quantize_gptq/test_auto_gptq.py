@@ -1,4 +1,4 @@
-"""The backend auto-gptq: its refusals and the forms of config.json; when slow, the library itself."""
+"""The backend auto-gptq: its refusals; when slow, the library itself."""
 
 import json
 import os
@@ -19,7 +19,6 @@ from llmcourse.core.errors import LibraryError, MissingError, PlanError
 from llmcourse.core.machine import this_machine
 from llmcourse.core.progress import Advanced, Event, Finished, Progress, Started
 from llmcourse.quantize_gptq import auto_gptq
-from llmcourse.quantize_gptq.auto_gptq import as_transformers_4
 from llmcourse.testing.models import Family
 
 SETTINGS: dict[str, Any] = {
@@ -32,40 +31,6 @@ SETTINGS: dict[str, Any] = {
     "trust_remote_code": False,
 }
 SILENT = Progress(lambda event: None)
-
-LLAMA_3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
-
-
-@pytest.mark.parametrize(
-    ("new", "old"),
-    [
-        ({"dtype": "bfloat16"}, {"torch_dtype": "bfloat16"}),
-        (
-            {"rope_parameters": {"rope_type": "default", "rope_theta": 1e6}},
-            {"rope_theta": 1e6, "rope_scaling": None},
-        ),
-        (
-            {"rope_parameters": {**LLAMA_3, "rope_theta": 5e5}},
-            {"rope_theta": 5e5, "rope_scaling": LLAMA_3},
-        ),
-        (
-            {
-                "model_type": "gpt_neox",
-                "rope_parameters": {
-                    "rope_type": "default",
-                    "rope_theta": 20000,
-                    "partial_rotary_factor": 0.25,
-                },
-            },
-            {"model_type": "gpt_neox", "rotary_emb_base": 20000, "rotary_pct": 0.25, "rope_scaling": None},
-        ),
-        ({"rope_theta": 1e4, "torch_dtype": "float16"}, {"rope_theta": 1e4, "torch_dtype": "float16"}),
-    ],
-)
-def test_a_config_of_transformers_5_is_put_into_the_words_of_version_4(
-    new: dict[str, Any], old: dict[str, Any]
-) -> None:
-    assert as_transformers_4(new) == old
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,7 @@ def test_the_checkpoint_has_all_that_readers_look_for(by_bits: dict[int, Made], 
     for name in ("tokenizer.json", "tokenizer_config.json", "tokenizer.model"):
         assert (made.folder / name).read_bytes() == (adapter.model / name).read_bytes()
     assert _pads_with(made.folder) == _pads_with(adapter.model)
+    assert json.loads((made.folder / "config.json").read_text())["rope_theta"] == 10000.0
     assert str(adapter.folder) not in "".join(
         path.read_text() for path in made.folder.iterdir() if path.suffix in (".json", ".csv")
     )

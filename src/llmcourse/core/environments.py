@@ -14,8 +14,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from importlib.metadata import distributions
 from multiprocessing.connection import Pipe
 from pathlib import Path
 from typing import IO, Any
@@ -196,9 +198,14 @@ class Environment:
 
 def pinned(script: Path) -> dict[str, str]:
     """Packages that the script's header pins, and their versions: for plan, fingerprint and card."""
-    lines = script.read_text(encoding="utf-8").splitlines()
-    pins = [line.strip('#", ') for line in lines if line.startswith('#   "')]
-    return {name: version for name, _, version in (pin.partition("==") for pin in pins) if version}
+    header = _HEADER.search(script.read_text(encoding="utf-8"))
+    assert header, f"{script} has no header of PEP 723"
+    stated = tomllib.loads("".join(line[2:] for line in header["content"].splitlines(keepends=True)))
+    found = {name: version for name, _, version in (pin.partition("==") for pin in stated["dependencies"])}
+    place = os.environ.get("LLMCOURSE_TORCH")
+    if place and "torch" in found:
+        found["torch"] = next((there.version for there in distributions(name="torch", path=[place])), "")
+    return {name: version for name, version in found.items() if version}
 
 
 def work(environment: Environment, job: dict[str, Any], progress: Progress, log: IO[bytes]) -> dict[str, Any]:

@@ -5,8 +5,8 @@ What is ours: models come as local folders, the donor of config and tokenizer is
 point, and a tokenizer that cannot be copied is an error.
 """
 
-import base64
 import errno
+import json
 import logging
 import shutil
 from collections.abc import Iterator
@@ -43,13 +43,14 @@ from llmcourse.core.errors import LibraryError, file_error
 from llmcourse.core.headers import safetensors_header
 from llmcourse.core.isolated import Job
 from llmcourse.core.model import LocalFiles
+from llmcourse.core.older_names import with_older_names
 from llmcourse.core.progress import Progress
 from llmcourse.core.workspace import write_json
 from llmcourse.merge.config import Config, result_stage, walk_stages
 from llmcourse.merge.kernels import keep_freed_memory, use_fast_kernels
 from llmcourse.merge.recipe import Moe, Recipe
 from llmcourse.merge.resolve import Resolver
-from llmcourse.merge.seed import seed_all
+from llmcourse.merge.seed import random_state, restore_random_state, seed_all
 from llmcourse.merge.shards import Shard, ShardWriter, plan_shards
 from llmcourse.merge.tensor_sizes import planned_tensor
 
@@ -181,7 +182,8 @@ class Merge:
                 for task in order
                 if task.tensor_name in todo
             ]
-            _restore_random_state(kept, finished)
+            if kept:
+                restore_random_state(finished[kept[-1].name].state["random_state"])
             yield from self._execute([*targets, *others], writer, len(order), len(order) - len(targets))
             self._write_index(shards, writer, kept)
         finally:
@@ -205,7 +207,7 @@ class Merge:
                 step.advance()
                 finished = writer.tensor_done(task.tensor_name)
                 if finished:
-                    yield replace(finished, state=_random_state())
+                    yield replace(finished, state={"random_state": random_state()})
 
     def _remember_tokenizer(self, results: Iterator[tuple[Any, Any]]) -> None:
         for _, value in results:
@@ -230,6 +232,8 @@ class Merge:
                 self.out_config, self.architecture, self.tokenizer, pad_to_multiple_of=padding
             )
         self.out_config.save_pretrained(self.folder)
+        config = self.folder / "config.json"
+        write_json(config, with_older_names(json.loads(config.read_text(encoding="utf-8"))))
         if self.tokenizer is not None:
             _set_chat_template(self.tokenizer, self.config)
             self.tokenizer.save_pretrained(self.folder)
@@ -260,17 +264,6 @@ class _OurWriter(TensorWriterTask):  # type: ignore[misc]
 
 # Tasks are hashed by their fields, so they carry a key and not the writer itself.
 _WRITERS: dict[int, ShardWriter] = {}
-
-
-def _random_state() -> dict[str, str]:
-    """torch's generator after the last tensor of a file: the next run draws on from here."""
-    return {"random_state": base64.b64encode(torch.get_rng_state().numpy().tobytes()).decode()}
-
-
-def _restore_random_state(kept: list[Shard], finished: dict[str, OutputFile]) -> None:
-    if kept:
-        raw = base64.b64decode(finished[kept[-1].name].state["random_state"])
-        torch.set_rng_state(torch.frombuffer(bytearray(raw), dtype=torch.uint8))
 
 
 @contextmanager

@@ -6,6 +6,8 @@ Source: exllamav2 0.3.2, exllamav2/architecture.py (the values that `arch_string
 from collections.abc import Mapping
 from typing import Any
 
+from llmcourse.core.older_names import with_older_names
+
 KNOWN = frozenset(
     {
         "Cohere2ForCausalLM",
@@ -53,3 +55,13 @@ def problem_of(config: Mapping[str, Any]) -> str | None:
     if name not in KNOWN or (name in _WITH_PIXTRAL and sees != "pixtral"):
         return f"it does not know the architecture {name}"
     return None
+
+
+def as_exllamav2_reads(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config.json in its words: no names of transformers 5, and no scaling that says its type twice."""
+    result = with_older_names(config)
+    for part in (result, result.get("text_config")):
+        scaling = part.get("rope_scaling") if isinstance(part, dict) else None
+        if isinstance(part, dict) and isinstance(scaling, Mapping) and "rope_type" in scaling:
+            part["rope_scaling"] = {name: value for name, value in scaling.items() if name != "type"}
+    return result

@@ -37,7 +37,10 @@ def present() -> dict[str, str]:
 def variables(environment: Environment, gpu: int | None) -> dict[str, str]:
     """What the processes in the environment are told; `gpu` is the one to use, as nvidia-smi counts."""
     compiler = cuda_compiler()
-    found = {"TORCH_EXTENSIONS_DIR": str(_folder(environment)), "PYTHONUNBUFFERED": "1"}
+    # Without flash-attn exllamav2 0.3.2 gives torch's own attention no causal mask (attn.py, _attn_torch):
+    # every token would see those that come after it.  Its products of matrices have the mask.
+    found = {"EXLLAMA_NO_SDPA": "1", "PYTHONUNBUFFERED": "1"}
+    found |= {"TORCH_EXTENSIONS_DIR": str(_folder(environment))}
     found |= {"CUDA_HOME": str(compiler.folder)} if compiler else {}
     if gpu is not None and "CUDA_VISIBLE_DEVICES" not in os.environ:
         found |= {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": str(gpu)}

@@ -1,5 +1,6 @@
 """The work of one run, step by step; what an earlier run finished is taken as it is."""
 
+import json
 import math
 import shutil
 import time
@@ -14,7 +15,9 @@ from llmcourse.core.errors import LibraryError, PlanError
 from llmcourse.core.isolated import Job
 from llmcourse.core.model import expanded
 from llmcourse.core.progress import Progress
+from llmcourse.core.workspace import write_json
 from llmcourse.quantize_exl2 import extension
+from llmcourse.quantize_exl2.architectures import as_exllamav2_reads
 from llmcourse.quantize_exl2.calibration_rows import calibration_file
 from llmcourse.quantize_exl2.config import Config
 from llmcourse.quantize_exl2.converter import Converter
@@ -63,7 +66,11 @@ class Making:
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir()
         for name in self.job.settings["files"]:
-            (place / name).symlink_to((source / name).absolute())
+            if name == "config.json":
+                said = json.loads((source / name).read_text(encoding="utf-8"))
+                write_json(place / name, as_exllamav2_reads(said))
+            else:
+                (place / name).symlink_to((source / name).absolute())
 
     @cached_property
     def _places(self) -> Places:

@@ -24,6 +24,8 @@ _LAYER = re.compile(r"^(.*?\.?(?:layers|blocks|h)\.\d+)\.")
 _SMALL_BYTES = 30_000_000  # tokenizer, configuration, headers
 # Weight, its working copies and errors in float32; the Hessian, its inverse and one more beside them.
 _COPIES_BYTES, _HESSIAN_BYTES = 12, 12
+# Scores of a head for every pair of tokens: as they are, masked, as shares.
+_ATTENTION_BYTES = 6
 # torch with CUDA, and what its allocator holds without using it. By reports of users a model of 7 B takes
 # 8 GB of GPU memory and one of 70 B 24 GB; this comes to 6 and 24.
 _SLACK, _CUDA_BYTES = 1.5, 1_000_000_000
@@ -85,7 +87,8 @@ def memory_bytes(config: Config, model: ModelFacts) -> int:
 
 
 def gpu_bytes(config: Config, model: ModelFacts) -> int:
-    """An estimate: the largest layer, what its quantization needs beside it, and logits of one row."""
+    """An estimate: the largest layer with what its quantization needs beside it, or one row's attention if
+    that is more, and logits of a row."""
     length = max(config.calibration.length if config.calibration else LENGTH, config.measurement_length)
     groups: dict[str, list[Tensor]] = {}
     for name, tensor in model.tensors.items():
@@ -94,7 +97,8 @@ def gpu_bytes(config: Config, model: ModelFacts) -> int:
             groups.setdefault(found[1], []).append(tensor)
     layer = max(map(_layer_bytes, groups.values()), default=0)
     logits = length * shape_of(model).head // max(1, hidden_size(model)) * _COPIES_BYTES
-    return round(_SLACK * (layer + logits)) + _CUDA_BYTES
+    attention = _ATTENTION_BYTES * _stated(model, "num_attention_heads", "n_head") * length**2
+    return round(_SLACK * (max(layer, attention) + logits)) + _CUDA_BYTES
 
 
 def _layer_bytes(tensors: Iterable[Tensor]) -> int:
@@ -112,6 +116,10 @@ def _layer_bytes(tensors: Iterable[Tensor]) -> int:
 
 def hidden_size(model: ModelFacts) -> int:
     """As config.json says, 0 where it does not."""
+    return _stated(model, "hidden_size", "d_model", "n_embd")
+
+
+def _stated(model: ModelFacts, *names: str) -> int:
     config = of_text(model)
-    found = next((config[name] for name in ("hidden_size", "d_model", "n_embd") if name in config), 0)
+    found = next((config[name] for name in names if name in config), 0)
     return found if isinstance(found, int) else 0

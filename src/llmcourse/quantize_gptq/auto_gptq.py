@@ -1,8 +1,7 @@
 """The backend auto-gptq: its jobs, and the two forms of config.json between which it stands.
 
-auto-gptq lives in an environment of its own, with a transformers of version 4.  Models saved by version 5 say
-some things in config.json under other names, which version 4 would silently replace by its defaults; so it
-gets the model through a folder of links in which config.json is the only file that is written anew.
+auto-gptq lives in an environment of its own, with a transformers of version 4.  It gets the model through a
+folder of links in which only config.json is written anew, in the words of that version.
 """
 
 import json
@@ -14,6 +13,7 @@ from typing import IO, Any
 
 from llmcourse.core.environments import Environment, work
 from llmcourse.core.errors import PlanError
+from llmcourse.core.older_names import with_older_names_only
 from llmcourse.core.progress import Progress
 
 WORKER = Path(__file__).with_name("auto_gptq_worker.py")
@@ -113,7 +113,7 @@ def _for_transformers_4(model: Path, windows: Path, trust_remote_code: bool) -> 
     if folder.exists():  # of a run that was killed
         shutil.rmtree(folder)
     folder.mkdir()
-    config = as_transformers_4(json.loads((model / "config.json").read_text(encoding="utf-8")))
+    config = with_older_names_only(json.loads((model / "config.json").read_text(encoding="utf-8")))
     if not trust_remote_code:
         # auto-gptq loads the configuration with trust_remote_code=True, whatever it is told.
         config.pop("auto_map", None)
@@ -125,27 +125,6 @@ def _for_transformers_4(model: Path, windows: Path, trust_remote_code: bool) -> 
         yield folder
     finally:
         shutil.rmtree(folder)
-
-
-def as_transformers_4(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config.json under the names of transformers 4: `torch_dtype`, `rope_theta` and `rope_scaling`.
-
-    Source: the migration guide of transformers 5, and `rope_parameters` in its modeling_rope_utils.py.
-    """
-    result = dict(config)
-    if "dtype" in result:
-        result["torch_dtype"] = result.pop("dtype")
-    rope = dict(result.pop("rope_parameters", None) or {})
-    if not rope:
-        return result
-    theta, fraction = rope.pop("rope_theta", None), rope.pop("partial_rotary_factor", None)
-    is_neox = result.get("model_type") == "gpt_neox"  # which had names of its own
-    if theta is not None:
-        result["rotary_emb_base" if is_neox else "rope_theta"] = theta
-    if fraction is not None:
-        result["rotary_pct" if is_neox else "partial_rotary_factor"] = fraction
-    result["rope_scaling"] = None if rope.get("rope_type", "default") == "default" else rope
-    return result
 
 
 def _complete(output: Path) -> None:

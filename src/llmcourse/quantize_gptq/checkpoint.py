@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from llmcourse.core.older_names import with_older_names
 from llmcourse.core.workspace import write_json
 from llmcourse.quantize_gptq.config import Config
 from llmcourse.quantize_gptq.plot import save_plot
@@ -32,7 +33,7 @@ def finish(folder: Path, model: Path, made: Quantized, config: Config) -> None:
             shutil.copyfile(path, folder / path.name)
     _forget_this_run(folder / "config.json", "quantization_config")
     _forget_this_run(folder / "quantize_config.json", None)
-    _restore_pad_token(folder / "config.json", model / "config.json")
+    _complete_config(folder / "config.json", model / "config.json")
     (folder / LOSSES_NAME).unlink(missing_ok=True)
     if made.layers:
         _write_losses(folder / LOSSES_NAME, made.layers)
@@ -51,12 +52,16 @@ def _forget_this_run(path: Path, key: str | None) -> None:
     path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _restore_pad_token(path: Path, original: Path) -> None:
-    """gptqmodel gives a model without padding that of the tokenizer, which may lie outside the vocabulary."""
-    data = json.loads(path.read_text(encoding="utf-8"))
+def _complete_config(path: Path, original: Path) -> None:
+    """Say what older readers look for, and the model's own pad token.
+
+    gptqmodel gives a model without one the tokenizer's, which may lie outside the vocabulary.
+    """
+    data = with_older_names(json.loads(path.read_text(encoding="utf-8")))
     meant = json.loads(original.read_text(encoding="utf-8")).get("pad_token_id")
     if data.get("pad_token_id") != meant:
-        write_json(path, data | {"pad_token_id": meant})
+        data["pad_token_id"] = meant
+    write_json(path, data)
 
 
 def _write_losses(path: Path, losses: list[LayerLoss]) -> None:
