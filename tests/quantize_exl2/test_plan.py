@@ -121,6 +121,31 @@ def test_of_several_gpus_the_one_with_most_free_memory_is_shown_to_the_converter
     assert plan_of(machine=both).labels == {"gpu": 1}
 
 
+def test_rows_longer_than_a_layer_s_window_are_refused() -> None:
+    gemma = {"architectures": ["Gemma2ForCausalLM"], "sliding_window": 1024}
+    models = {"org/tiny": model(config=llama_config() | gemma)}
+    (found,) = said(plan_of(models=models))
+    assert "see 1024 tokens" in found and "(calibration.length, measurement_length)" in found
+    text = "{model: org/tiny, bits_per_weight: 4, calibration: {text: t.txt, length: 1024}, %s}"
+    assert said(plan_of(text % "measurement_length: 1024", models=models)) == []
+    (found,) = said(plan_of(text % "measurement_length: 2048", models=models))
+    assert "(measurement_length)" in found and "measurement_length: 1024" in found
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"architectures": ["Qwen3ForCausalLM"]}, "takes the mean out"),
+        ({"rope_parameters": {"rope_type": "yarn", "factor": 4.0}}, "YaRN"),
+        ({"rope_scaling": {"type": "yarn", "factor": 4.0}}, "YaRN"),
+    ],
+)
+def test_where_exllamav2_predicts_something_else_is_told(changes: dict[str, Any], what: str) -> None:
+    plan = plan_of(models={"org/tiny": model(config=llama_config() | changes)})
+    assert plan.exit_code == 0 and what in " ".join(said(plan, "warn"))
+    assert what not in " ".join(said(plan_of(), "warn"))
+
+
 CHANGES: list[tuple[dict[str, Any], str]] = [
     ({"is_pickled": True, "weight_files": ("pytorch_model.bin",)}, "reads safetensors only"),
     ({"is_adapter": True}, "is a LoRA adapter"),

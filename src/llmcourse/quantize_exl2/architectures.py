@@ -58,8 +58,13 @@ def problem_of(config: Mapping[str, Any]) -> str | None:
 
 
 def as_exllamav2_reads(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config.json in its words: no names of transformers 5, and no scaling that says its type twice."""
+    """The config.json in its words: no names of transformers 5, and no scaling that says its type twice.
+
+    Of Starcoder 2 it knows a name that files of the first days have.
+    """
     result = with_older_names(config)
+    if "norm_epsilon" in result:
+        result.setdefault("layer_norm_epsilon", result["norm_epsilon"])
     for part in (result, result.get("text_config")):
         scaling = part.get("rope_scaling") if isinstance(part, dict) else None
         if isinstance(part, dict) and isinstance(scaling, Mapping) and "rope_type" in scaling:

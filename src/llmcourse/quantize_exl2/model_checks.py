@@ -7,6 +7,7 @@ from llmcourse.core.model_checks import kind_checks, licence_checks, reading_che
 from llmcourse.core.plan import Check, Facts, fail, ok
 from llmcourse.quantize_exl2.architectures import KNOWN, problem_of
 from llmcourse.quantize_exl2.config import Config
+from llmcourse.quantize_exl2.deviations import deviation_checks
 
 
 def model_checks(config: Config, facts: Facts) -> Iterator[Check]:
@@ -30,6 +31,7 @@ def model_checks(config: Config, facts: Facts) -> Iterator[Check]:
         yield fail(name, f"{name} is quantized already ({method}).", "Give the model it was made from.")
     else:
         yield from _architecture_checks(name, model)
+        yield from deviation_checks(config, model)
     yield from licence_checks(name, config.card, model)
 
 

@@ -188,18 +188,43 @@ def make_q_mlp(*_: Any) -> None:
     return None
 
 
+def make_q_moe_mlp(*_: Any) -> None:
+    return None
+
+
 def rms_norm(x: Tensor, weight: Tensor, output: Tensor, epsilon: float) -> None:
     wide = x.float()
     output.copy_(wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + epsilon) * weight.float())
 
 
+def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, output: Tensor, epsilon: float) -> None:
+    offset = None if bias.is_meta else bias.float()
+    output.copy_(torch.nn.functional.layer_norm(x.float(), x.shape[-1:], weight.float(), offset, epsilon))
+
+
+def head_norm(x: Tensor, weight: Tensor, bias: Tensor, output: Tensor, epsilon: float, is_rms: bool) -> None:
+    """x is (batch, tokens, heads, size of a head); each head has a weight of its own."""
+    wide = x.float()
+    wide = wide if is_rms else wide - wide.mean(-1, keepdim=True)
+    scaled = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + epsilon) * weight.float()
+    output.copy_(scaled if bias.is_meta else scaled + bias.float())
+
+
+def softcap_(x: Tensor, scale: float) -> None:
+    x.copy_(torch.tanh(x.float() / scale) * scale)
+
+
 def rope_(
     x: Tensor, sin: Tensor, cos: Tensor, past: int, _heads: int, _head_dim: int, _offsets: Tensor, neox: bool
 ) -> None:
-    """In place; x is (batch, tokens, heads, size of a head)."""
-    assert neox, "the other style is for models that no test converts"
-    half = cos.shape[-1] // 2
+    """In place; x is (batch, tokens, heads, size of a head), turned in pairs: halves, or neighbours."""
+    turned = cos.shape[-1]
+    pairs = (
+        (slice(0, turned // 2), slice(turned // 2, turned))
+        if neox
+        else (slice(0, turned, 2), slice(1, turned, 2))
+    )
     rows = slice(past, past + x.shape[1])
-    s, c = (table[0, 0, rows, None, :half].float() for table in (sin, cos))
-    left, right = x[..., :half].float(), x[..., half : 2 * half].float()
-    x[..., :half], x[..., half : 2 * half] = left * c - right * s, right * c + left * s
+    s, c = (table[0, 0, rows, None, pairs[0]].float() for table in (sin, cos))
+    left, right = (x[..., pair].float() for pair in pairs)
+    x[..., pairs[0]], x[..., pairs[1]] = left * c - right * s, right * c + left * s
