@@ -54,6 +54,7 @@ PASSING = {
 }
 
 
+@pytest.mark.parametrize("transport", ["xet", pytest.param("lfs", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", PASSING)
 def test_a_passing_fault_is_one_visible_change(
     name: str, finished: Cli, hub: LoopbackHub, transport: str

@@ -75,6 +75,8 @@ def test_every_width_is_whole_and_nearer_to_the_original_with_more_bits(
     assert divergences == sorted(divergences, reverse=True) and 0 < divergences[-1] < 0.001
     sizes = [(program.folder / f"out/{bits}bpw/output.safetensors").stat().st_size for bits in WIDTHS]
     assert sizes == sorted(sizes)
+    rights = (program.folder / "out" / "README.md").stat().st_mode
+    assert {path.stat().st_mode for path in (program.folder / "out" / "2.5bpw").iterdir()} == {rights}
     about = [file.get("about", {}) for file in ended.document["files"]]
     said = {
         found["bits_per_weight"]: found["calibration_perplexity"] for found in about if "head_bits" in found

@@ -221,6 +221,7 @@ def test_a_checkpoint_of_auto_gptq_is_one_that_gptqmodel_reads(
         "model.safetensors",
         "quantize_config.json",
     }
+    assert len({path.stat().st_mode for path in output.iterdir()}) == 1
     assert_config_says_what_was_done(output)
     assert Counter(loss["layer"] for loss in made["losses"]) == {0: 7, 1: 7, 2: 7, 3: 7}
     assert all(loss["loss"] > 0 for loss in made["losses"])

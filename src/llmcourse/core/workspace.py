@@ -271,6 +271,12 @@ def write_json(path: Path, data: Any) -> None:
     write_text(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
 
 
+def share_files(folder: Path) -> None:
+    """Give files the rights of their folder: safetensors 0.8 writes such that only their owner may read."""
+    for path in folder.iterdir():
+        path.chmod(folder.stat().st_mode & 0o666)
+
+
 def write_text(path: Path, text: str) -> None:
     """Replace a text file in one step, unless it says this already."""
     if path.is_file() and path.read_bytes() == text.encode():

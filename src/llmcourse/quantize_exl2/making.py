@@ -15,7 +15,7 @@ from llmcourse.core.errors import LibraryError, PlanError
 from llmcourse.core.isolated import Job
 from llmcourse.core.model import expanded
 from llmcourse.core.progress import Progress
-from llmcourse.core.workspace import write_json
+from llmcourse.core.workspace import share_files, write_json
 from llmcourse.quantize_exl2 import extension
 from llmcourse.quantize_exl2.architectures import as_exllamav2_reads
 from llmcourse.quantize_exl2.calibration_rows import calibration_file
@@ -132,6 +132,7 @@ class Making:
                 about |= self._quantize(name, bits, options)
             about["seconds"] = round(time.monotonic() - begin, 2)
             shutil.rmtree(place, ignore_errors=True)
+            share_files(made)
             made.replace(place)
             shutil.rmtree(options.out_dir, ignore_errors=True)
         names = sorted(path.name for path in place.iterdir())

@@ -15,6 +15,7 @@ from llmcourse.core.environments import Environment, work
 from llmcourse.core.errors import PlanError
 from llmcourse.core.older_names import with_older_names_only
 from llmcourse.core.progress import Progress
+from llmcourse.core.workspace import share_files
 
 WORKER = Path(__file__).with_name("auto_gptq_worker.py")
 
@@ -137,3 +138,4 @@ def _complete(output: Path) -> None:
             settings.pop(key, None)
         settings |= {"checkpoint_format": "gptq", "lm_head": False, "pack_dtype": "int32"}
         path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    share_files(output)
