@@ -122,6 +122,7 @@ def failed_push(result: Result, folder: Path) -> str:
     ],
     ids=["server down", "quota", "token expired meanwhile"],
 )
+@pytest.mark.parametrize("transport", ["xet", pytest.param("lfs", marks=pytest.mark.slow)])
 def test_a_push_that_fails_keeps_the_result_and_the_same_command_publishes(
     fault: Fault, sentence: str, finished: Cli, hub: LoopbackHub, transport: str
 ) -> None:

@@ -108,6 +108,7 @@ def assert_parity(name: str, tensors: list[torch.Tensor], seed: int) -> None:
         assert_same_bits(tensor, copy)
 
 
+@pytest.mark.slow
 def test_import_defers_what_a_usual_merge_does_not_use() -> None:
     """In a process of its own, as this one has imported everything already."""
     program = """

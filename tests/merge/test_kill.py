@@ -140,6 +140,7 @@ def test_two_processes_on_one_output_do_not_mix(llmcourse: Cli, local_dare: Path
     assert first.returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("mount"), reason="mounting a small disk needs root")
 def test_a_full_disk_is_one_sentence_and_the_run_goes_on_after(llmcourse: Cli, local_dare: Path) -> None:
     small = llmcourse.folder / "small"

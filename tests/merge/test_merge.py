@@ -61,6 +61,7 @@ def test_the_same_command_again_is_done_already_and_commits_nothing(
     assert second.json["hub"] == first.json["hub"]
 
 
+@pytest.mark.slow
 def test_quiet_prints_the_folder_or_the_hub_reference_only(llmcourse: Cli, demo_hub: LoopbackHub) -> None:
     alice = as_user(llmcourse, demo_hub)
     made = alice("merge", CONFIGS / "linear.yaml", "-o", "out", "-q")

@@ -48,6 +48,7 @@ def marks(folder: Path) -> dict[str, tuple[int, int]]:
     return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in folder.glob("*.gguf")}
 
 
+@pytest.mark.slow
 def test_a_type_that_is_added_leaves_the_others_untouched(quantize: Cli, begin_again: Begin) -> None:
     out = quantize.folder / "out"
     first = quantize(*RUN, "types=[Q8_0]")

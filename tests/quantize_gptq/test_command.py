@@ -165,6 +165,7 @@ def test_a_gated_data_set_is_refused_in_the_plan(alice: Cli, demo_hub: LoopbackH
     assert result.exit_code == 4 and "acme/chats" in result.stderr and "gated" in result.stderr, result.stderr
 
 
+@pytest.mark.slow
 def test_a_data_set_of_the_hub_is_streamed_and_pinned(alice: Cli, demo_hub: LoopbackHub, texts: Path) -> None:
     lines = (texts / "calibration.txt").read_text().split("\n\n")
     rows = "".join(json.dumps({"text": line * 40}) + "\n" for line in lines[:300])
