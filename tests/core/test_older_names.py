@@ -45,6 +45,8 @@ DEFAULT = {"rope_type": "default"}
         ),
         ({"rope_theta": 1e4, "torch_dtype": "float16"}, {"rope_theta": 1e4, "torch_dtype": "float16"}),
         ({"rope_parameters": None}, {}),
+        ({"rope_parameters": [1], "text_config": "two"}, {"text_config": "two"}),
+        ({"rope_parameters": {"full_attention": [1], "sliding_attention": "two"}}, {}),
     ],
 )
 def test_what_is_said_under_new_names_is_said_under_the_older_ones_too(

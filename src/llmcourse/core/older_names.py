@@ -14,13 +14,11 @@ _NEW = ("dtype", "rope_parameters")
 
 def with_older_names(config: Mapping[str, Any]) -> dict[str, Any]:
     """The same config.json with the older names beside the new ones; what it says under them stays."""
-    result = dict(config)
+    result = _completed(config)
     text = result.get("text_config")
     if isinstance(text, Mapping):
-        result["text_config"] = with_older_names(text)
-    said = {name for name, value in result.items() if value is not None}
-    added = {name: value for name, value in _older_names(result).items() if name not in said}
-    return dict(sorted((result | added).items())) if added else result
+        result["text_config"] = _completed(text)
+    return result
 
 
 def with_older_names_only(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,15 +26,19 @@ def with_older_names_only(config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in with_older_names(config).items() if name not in _NEW}
 
 
+def _completed(config: Mapping[str, Any]) -> dict[str, Any]:
+    said = {name for name, value in config.items() if value is not None}
+    added = {name: value for name, value in _older_names(config).items() if name not in said}
+    return dict(sorted({**config, **added}.items())) if added else dict(config)
+
+
 def _older_names(config: Mapping[str, Any]) -> dict[str, Any]:
     found = {"torch_dtype": config["dtype"]} if config.get("dtype") else {}
-    rope = config.get("rope_parameters")
-    if not isinstance(rope, Mapping):
-        return found
+    rope = _mapping(config.get("rope_parameters"))
     if "full_attention" in rope:  # one for each kind of layer
-        local = rope.get("sliding_attention") or {}
+        local = _mapping(rope.get("sliding_attention"))
         found |= {"rope_local_base_freq": local["rope_theta"]} if "rope_theta" in local else {}
-        rope = rope["full_attention"] or {}
+        rope = _mapping(rope["full_attention"])
     is_neox = config.get("model_type") == "gpt_neox"  # which had names of its own
     names = {
         "rope_theta": "rotary_emb_base" if is_neox else "rope_theta",
@@ -46,3 +48,8 @@ def _older_names(config: Mapping[str, Any]) -> dict[str, Any]:
     if rope.get("rope_type", "default") != "default":
         found["rope_scaling"] = {name: value for name, value in rope.items() if name not in names}
     return found
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """Nothing where a file says something else than it should."""
+    return value if isinstance(value, Mapping) else {}
