@@ -11,7 +11,12 @@ from llmcourse.quantize_exl2.naming import WORKER
 from llmcourse.quantize_exl2.run import make
 
 
-def run(job: Job, progress: Progress) -> Iterator[OutputFile]:
+def environment_on_the_cpu() -> Environment:
+    """That of the worker, which is started by a script that puts the CPU in place first."""
     environment = Environment(WORKER)
     environment.script = Path(__file__).parent / "cuda_on_cpu" / "worker.py"
-    yield from make(job, progress, environment)
+    return environment
+
+
+def run(job: Job, progress: Progress) -> Iterator[OutputFile]:
+    yield from make(job, progress, environment_on_the_cpu())

@@ -4,7 +4,6 @@ Tiny models that were never trained, saved by transformers 5; exllamav2 itself, 
 """
 
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -20,8 +19,8 @@ from llmcourse.core.environments import Environment
 from llmcourse.core.progress import Progress
 from llmcourse.quantize_exl2.architectures import as_exllamav2_reads
 from llmcourse.quantize_exl2.extension import variables
-from llmcourse.quantize_exl2.naming import WORKER
 from llmcourse.testing.models import Family
+from tests.quantize_exl2.cpu_run import environment_on_the_cpu
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -59,7 +58,7 @@ def environment() -> Environment:
     """exllamav2's own, with our torch."""
     with pytest.MonkeyPatch.context() as settings:
         settings.setenv("LLMCOURSE_TORCH", str(Path(torch.__file__).parents[1]))
-        built = Environment(WORKER)
+        built = environment_on_the_cpu()
         built.prepare(Progress(lambda event: None))
     return built
 
@@ -139,11 +138,11 @@ def predicted(
     job = {"model": str(model), "text": str(folder / "text.txt"), "chunks": 1, "context": CONTEXT,
            "folder": str(folder)}  # fmt: skip
     (folder / "job.json").write_text(json.dumps(job))
-    worker = Path(__file__).parent / "cuda_on_cpu" / "worker.py"
-    subprocess.run(
-        [environment.python, worker, "logits", folder / "job.json"],
-        env=os.environ | variables(environment, None), capture_output=True, check=True,
-    )  # fmt: skip
+    with environment.start(
+        ["logits", str(folder / "job.json")],
+        environment=variables(environment, None), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        assert process.wait() == 0
     logits = torch.from_numpy(np.load(folder / "window-0.npy"))
     tokens = torch.from_numpy(np.load(folder / "tokens.npy")).long()
     return tokens, logits[:, : SIZES["vocab_size"]].log_softmax(-1)

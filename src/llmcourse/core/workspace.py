@@ -273,7 +273,7 @@ def write_json(path: Path, data: Any) -> None:
 
 def share_files(folder: Path) -> None:
     """Give files the rights of their folder: safetensors 0.8 writes such that only their owner may read."""
-    for path in folder.iterdir():
+    for path in filter(Path.is_file, folder.iterdir()):
         path.chmod(folder.stat().st_mode & 0o666)
 
 

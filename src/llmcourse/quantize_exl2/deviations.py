@@ -17,7 +17,7 @@ from llmcourse.quantize_exl2.sizes import LENGTH
 # Those with windows in every other layer, or in most.
 _WITH_WINDOWS = ("Cohere2ForCausalLM", "Gemma2ForCausalLM", "Gemma3ForConditionalGeneration")
 _WITH_MEANS_OUT = ("Qwen3ForCausalLM", "Qwen3MoeForCausalLM")
-_ELSE = "Look at the result's quality, or use quantize-gguf or quantize-gptq."
+_ELSE = "Evaluate the result where it is to be used, or use quantize-gguf or quantize-gptq."
 
 
 def deviation_checks(config: Config, model: ModelFacts) -> Iterator[Check]:
