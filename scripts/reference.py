@@ -169,7 +169,12 @@ def _exit_codes() -> str:
     rows = ["| 0 | done, also: was done already |", f"| 1 | {_first_line(LlmcourseError)} |"]
     rows += [f"| {cls.exit_code} | {_first_line(cls)} |" for cls in BY_NAME.values()]
     rows.append("| 130 | interrupted; the same command goes on |")
-    return f"{_NOTE}\n# Exit codes\n\n| code | |\n|---|---|\n" + "\n".join(rows) + "\n"
+    return f"{_NOTE}\n# Exit codes\n\n| code | |\n|---|---|\n" + "\n".join(rows) + f"\n\n{_SEVERAL}\n"
+
+
+_SEVERAL = """What the config says wrongly is 2, whatever finds it: a merge method that does not exist, a task
+that lm-eval does not know. Where several things are wrong, all of them are named, and the code is 2 before 4
+before 3."""
 
 
 def _first_line(cls: type[LlmcourseError]) -> str:

@@ -14,10 +14,21 @@ from llmcourse.core.checks import (
     output_check,
     push_check,
 )
-from llmcourse.core.errors import BY_NAME, ConfigError, LlmcourseError, MissingError, PlanError, file_error
+from llmcourse.core.command import refusal
+from llmcourse.core.errors import (
+    BY_NAME,
+    ConfigError,
+    LibraryError,
+    LlmcourseError,
+    MissingError,
+    PlanError,
+    Problems,
+    PublishError,
+    file_error,
+)
 from llmcourse.core.hub import Target
 from llmcourse.core.machine import Gpu, Machine, free_disk_bytes
-from llmcourse.core.plan import Check, Estimate, Plan, fail, failure, ok, warn
+from llmcourse.core.plan import Check, Estimate, Plan, fail, failure, mistake, ok, warn
 from llmcourse.core.workspace import save_artifact
 
 EARTH = 10**18
@@ -140,11 +151,24 @@ def plan(*checks: Check) -> Plan:
         ((failure(MissingError("m", "f")),), 3),
         ((failure(MissingError("m", "f")), fail("p", "p", "f")), 4),
         ((failure(ConfigError("c", "f")),), 2),
+        ((failure(MissingError("m", "f")), fail("p", "p", "f"), mistake("c", "c", "f")), 2),
+        ((failure(MissingError("m", "f")), mistake("c", "c", "f")), 2),
     ],
 )
-def test_a_plan_ends_with_its_gravest_failure(checks: tuple[Check, ...], code: int) -> None:
+def test_of_several_failures_the_config_decides_the_exit_code_then_the_inputs(
+    checks: tuple[Check, ...], code: int
+) -> None:
     assert plan(*checks).exit_code == code
     assert plan(*checks).as_json()["exit_code"] == code
+
+
+def test_what_decides_the_exit_code_is_told_first() -> None:
+    found = [MissingError("m", "f"), PlanError("p", "f"), ConfigError("c", "f")]
+    refused = refusal(plan(*map(failure, found)))
+    assert (refused.exit_code, refused.what) == (2, "c")
+    assert [item["exit_code"] for item in refused.as_json()["problems"]] == [2, 3, 4]
+    # A run that failed says more than a push that could not be made.
+    assert Problems([PublishError("push", "f"), LibraryError("run", "f")]).exit_code == 5
 
 
 @pytest.mark.parametrize("kind", BY_NAME.values())

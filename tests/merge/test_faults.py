@@ -138,7 +138,7 @@ def test_a_push_that_fails_keeps_the_result_and_the_same_command_publishes(
 
 def test_a_card_the_hub_refuses_is_refused_before_any_upload(finished: Cli, hub: LoopbackHub) -> None:
     result = as_user(finished, hub)(*PUSH, "card.license=my-own")
-    assert result.exit_code == 4 and "no licence the Hub knows" in result.stderr
+    assert result.exit_code == 2 and "no licence the Hub knows" in result.stderr
     assert not hub.repo("alice/merged").exists()
 
 

@@ -22,30 +22,32 @@ def refused(result: Result, hub: LoopbackHub, exit_code: int = 4) -> str:
 
 
 @pytest.mark.parametrize(
-    ("override", "sentence", "fix"),
+    ("override", "code", "sentence", "fix"),
     [
-        ("merge_method=dare-ties", "'dare-ties' is no merge method", "Did you mean 'dare_ties'?"),
-        ("slices.0.sources.0.layer_range=[0, 40]", "Layers 0 to 40 of", "inside [0, 4]"),
-        ("slices.0.sources.0.layer_range=[3, 1]", "Layers 3 to 1 of", "its start below its end"),
-        ("base_model=null", "slerp needs a base_model", "Add base_model"),
-        ("parameters.t=half", "t is 'half', which is no float", "Write a float"),
-        ("dtype=bf16", "dtype 'bf16' is not known", "bfloat16"),
+        ("merge_method=dare-ties", 2, "'dare-ties' is no merge method", "Did you mean 'dare_ties'?"),
+        ("slices.0.sources.0.layer_range=[0, 40]", 4, "Layers 0 to 40 of", "inside [0, 4]"),
+        ("slices.0.sources.0.layer_range=[3, 1]", 4, "Layers 3 to 1 of", "its start below its end"),
+        ("base_model=null", 2, "slerp needs a base_model", "Add base_model"),
+        ("parameters.t=half", 2, "t is 'half', which is no float", "Write a float"),
+        ("dtype=bf16", 2, "dtype 'bf16' is not known", "bfloat16"),
         (
             "slices.0.sources.1.model=llmcourse-demo/tiny-lama",
+            4,
             "There is no llmcourse-demo/tiny-lama on the Hub",
             "Check the name",
         ),
         (
             "slices.0.sources.1.model=llmcourse-demo/tiny-llama@v9",
+            4,
             "llmcourse-demo/tiny-llama@v9 does not exist",
             "branches and tags",
         ),
     ],
 )
 def test_refused_before_any_weight_is_sent(
-    override: str, sentence: str, fix: str, llmcourse: Cli, demo_hub: LoopbackHub
+    override: str, code: int, sentence: str, fix: str, llmcourse: Cli, demo_hub: LoopbackHub
 ) -> None:
-    stderr = refused(as_user(llmcourse, demo_hub)("merge", SLERP, override), demo_hub)
+    stderr = refused(as_user(llmcourse, demo_hub)("merge", SLERP, override), demo_hub, code)
     assert sentence in stderr and fix in stderr
 
 
@@ -53,7 +55,7 @@ def test_all_problems_are_shown_at_once(llmcourse: Cli, demo_hub: LoopbackHub) -
     result = as_user(llmcourse, demo_hub)(
         "merge", SLERP, "slices.0.sources.0.layer_range=[0, 40]", "dtype=bf16", "parameters.t=half"
     )
-    stderr = refused(result, demo_hub)
+    stderr = refused(result, demo_hub, exit_code=2)
     assert stderr.count("error: ") == 3
 
 
@@ -61,7 +63,7 @@ def test_a_dry_run_ends_with_the_code_of_the_run(llmcourse: Cli, demo_hub: Loopb
     alice = as_user(llmcourse, demo_hub)
     assert alice("merge", SLERP, "--dry-run").exit_code == 0
     broken = alice("merge", SLERP, "dtype=bf16", "--dry-run", "--json")
-    assert broken.exit_code == broken.json["exit_code"] == 4
+    assert broken.exit_code == broken.json["exit_code"] == 2
     assert demo_hub.weight_bytes_served() == 0
 
 

@@ -97,7 +97,7 @@ def test_everything_that_is_wrong_is_told_at_once_and_nothing_is_made(cli: Cli) 
         "  scores: {command: autoeval, with: {model: '${merge}', siute: tiny}}\n"
     )
     result = cli("run", "p.yaml")
-    assert result.exit_code == 4 and result.stdout == ""
+    assert result.exit_code == 2 and result.stdout == ""
     assert "merge: merge_method: 'liner' is no merge method of mergekit." in result.stderr
     assert "There is no org/none on the Hub that you can see." in result.stderr
     assert "'siute' is not a known key." in result.stderr and "p.yaml:4:" in result.stderr

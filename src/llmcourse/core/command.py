@@ -149,6 +149,5 @@ def _optional(module: str) -> ModuleType | None:
 
 def refusal(plan: Plan) -> LlmcourseError:
     """All that a plan refuses, what decides the exit code first."""
-    errors = [check.error() for check in plan.failures if check.exit_code == plan.exit_code]
-    errors += [check.error() for check in plan.failures if check.exit_code != plan.exit_code]
+    errors = [check.error() for check in plan.failures]
     return errors[0] if len(errors) == 1 else Problems(errors)

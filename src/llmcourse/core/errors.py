@@ -10,11 +10,12 @@
 HandedOver (0) ends a run that others go on with; it is no error and has its two sentences like one.
 
 Every error is two sentences: what is wrong, and what to do.  Only `cli.main` turns them into an exit.
+Where several things are wrong, `decisive` says whose exit code it is.
 """
 
 import difflib
 import errno
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,13 +75,26 @@ class HandedOver(LlmcourseError):
     exit_code = 0
 
 
+# A bug and a failed run say more than anything that is known beforehand. Of that, the config comes first,
+# because what else is wrong may change with it; then the inputs; then what can be installed.
+_PRECEDENCE = (LlmcourseError, LibraryError, ConfigError, PlanError, MissingError, PublishError)
+
+
+def decisive(exit_codes: Iterable[int]) -> int:
+    """The exit code where several things are wrong; 0 where nothing is."""
+    found = set(exit_codes)
+    return next((each.exit_code for each in _PRECEDENCE if each.exit_code in found), 0)
+
+
 class Problems(LlmcourseError):
-    """Several errors found in one look; its exit code is that of the first."""
+    """Several errors found in one look, those that decide its exit code first."""
 
     def __init__(self, errors: Sequence[LlmcourseError]) -> None:
-        super().__init__(errors[0].what, errors[0].fix, errors[0].where)
-        self.errors = tuple(errors)
-        self.exit_code = errors[0].exit_code
+        code = decisive(error.exit_code for error in errors)
+        ordered = sorted(errors, key=lambda error: error.exit_code != code)
+        super().__init__(ordered[0].what, ordered[0].fix, ordered[0].where)
+        self.errors = tuple(ordered)
+        self.exit_code = code
 
     def as_json(self) -> dict[str, Any]:
         return super().as_json() | {"problems": [error.as_json() for error in self.errors]}

@@ -7,7 +7,7 @@ from llmcourse.core.config import CardWishes
 from llmcourse.core.errors import LlmcourseError
 from llmcourse.core.layers import held_layers, stated_layers
 from llmcourse.core.model import ModelFacts
-from llmcourse.core.plan import Check, fail, failure, ok, warn
+from llmcourse.core.plan import Check, fail, failure, mistake, ok, warn
 
 # One of these is there where there is a tokenizer; tiktoken's files have names of their own.
 TOKENIZER_FILES = ("tokenizer.model", "tokenizer.json", "vocab.json", "vocab.txt", "tekken.json")
@@ -88,7 +88,7 @@ def licence_of(wishes: CardWishes, model: ModelFacts) -> str | None:
 def licence_checks(name: str, wishes: CardWishes, model: ModelFacts) -> Iterator[Check]:
     """Whether the result's licence is known."""
     if wishes.license and wishes.license not in licences.KNOWN:
-        yield fail(
+        yield mistake(
             "licence",
             f"{wishes.license!r} is no licence the Hub knows.",
             "Use one of its ids, or other.",

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Protocol
 
-from llmcourse.core.errors import BY_NAME, LlmcourseError, PlanError
+from llmcourse.core.errors import BY_NAME, ConfigError, LlmcourseError, PlanError, decisive
 from llmcourse.core.machine import Machine
 from llmcourse.core.model import ModelFacts
 
@@ -36,6 +36,11 @@ def warn(name: str, what: str, fix: str = "") -> Check:
 
 def fail(name: str, what: str, fix: str, exit_code: int = PlanError.exit_code) -> Check:
     return Check(name, "fail", what, fix, exit_code)
+
+
+def mistake(name: str, what: str, fix: str) -> Check:
+    """A check that failed because of what the config says, whatever found it."""
+    return fail(name, what, fix, ConfigError.exit_code)
 
 
 def failure(error: LlmcourseError, name: str | None = None) -> Check:
@@ -128,8 +133,8 @@ class Plan:
 
     @property
     def exit_code(self) -> int:
-        """A plan that cannot work (4) says more than a library that is not installed (3)."""
-        return max((check.exit_code for check in self.failures), default=0)
+        """0, or the failures': a wrong config (2) before inputs (4) before what is not installed (3)."""
+        return decisive(check.exit_code for check in self.failures)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self) | {"exit_code": self.exit_code}

@@ -7,7 +7,7 @@ from llmcourse.core import licences
 from llmcourse.core.errors import ConfigError, LlmcourseError
 from llmcourse.core.machine import Machine
 from llmcourse.core.model import ModelFacts
-from llmcourse.core.plan import Check, Estimate, Facts, Plan, fail, failure, ok, warn
+from llmcourse.core.plan import Check, Estimate, Facts, Plan, fail, failure, mistake, ok, warn
 from llmcourse.merge.config import Config, walk_stages
 from llmcourse.merge.methods import METHODS
 from llmcourse.merge.model_checks import moe_model_checks, range_checks, recipe_model_checks
@@ -154,7 +154,7 @@ def _adapter_checks(stage: Recipe | Moe, models: dict[str, ModelFacts]) -> Itera
 def _licence_checks(config: Config, facts: Facts) -> Iterator[Check]:
     if config.card.license:
         if config.card.license not in licences.KNOWN:
-            yield fail(
+            yield mistake(
                 "licence",
                 f"{config.card.license!r} is no licence the Hub knows.",
                 "Use one of its ids, or other.",

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from llmcourse.core.plan import Check, fail, ok, warn
+from llmcourse.core.plan import Check, mistake, ok, warn
 from llmcourse.merge.methods import METHODS, Method, Parameter
 from llmcourse.merge.recipe import Moe, OutputModule, Parameters, Recipe, Reference
 
@@ -67,7 +67,7 @@ def recipe_checks(recipe: Recipe) -> Iterator[Check]:
     if method is None:
         near = difflib.get_close_matches(recipe.merge_method, METHODS, 1)
         fix = f"Did you mean {near[0]!r}?" if near else f"Use one of: {', '.join(METHODS)}."
-        yield fail("merge_method", f"{recipe.merge_method!r} is no merge method of mergekit.", fix)
+        yield mistake("merge_method", f"{recipe.merge_method!r} is no merge method of mergekit.", fix)
         return
     problems = [*_spelling(recipe)]
     for group in groups(recipe):
@@ -89,18 +89,20 @@ def _spelling(recipe: Recipe) -> Iterator[Check]:
 
 
 def _choice(key: str, value: str, choices: Sequence[str], more: str = "") -> Check:
-    return fail(key, f"{key} {value!r} is not known.", f"Use one of: {', '.join(choices)}{more}.")
+    return mistake(key, f"{key} {value!r} is not known.", f"Use one of: {', '.join(choices)}{more}.")
 
 
 def _input_checks(name: str, method: Method, group: Group) -> Iterator[Check]:
     if len(set(group.models)) < len(group.models):
         twice = next(model for model in group.models if group.models.count(model) > 1)
-        yield fail(group.label, f"{twice} is an input twice in one slice.", "Remove one of the entries.")
+        yield mistake(group.label, f"{twice} is an input twice in one slice.", "Remove one of the entries.")
     base = group.base if method.base != "ignored" else None
     if method.base == "required" and base is None:
-        yield fail("base_model", f"{name} needs a base_model.", "Add base_model: with the common ancestor.")
+        yield mistake(
+            "base_model", f"{name} needs a base_model.", "Add base_model: with the common ancestor."
+        )
     elif base is not None and base not in group.models:
-        yield fail(
+        yield mistake(
             "base_model",
             f"The base_model {base} is not among the sources of {group.label}.",
             "Add it as a source there.",
@@ -116,7 +118,7 @@ def _input_checks(name: str, method: Method, group: Group) -> Iterator[Check]:
         limit = least if is_short else most
         bound = "" if least == most else "at least " if is_short else "at most "
         noun = "model" if limit == 1 else "models"
-        yield fail(
+        yield mistake(
             group.label,
             f"{name} takes {bound}{limit} {noun}{kind}, and here are {number}.",
             "Correct the list of models, or choose another merge_method.",
@@ -138,7 +140,7 @@ def _known_parameter(name: str, method: Method, key: str, value: Any) -> Iterato
     if parameter is None:
         near = difflib.get_close_matches(key, method.parameters, 1, _TYPO)
         if near:
-            yield fail("parameters", f"{name} has no parameter {key!r}.", f"Did you mean {near[0]!r}?")
+            yield mistake("parameters", f"{name} has no parameter {key!r}.", f"Did you mean {near[0]!r}?")
         else:
             yield warn("parameters", f"mergekit ignores {key!r}: {name} has no such parameter.")
         return
@@ -146,7 +148,7 @@ def _known_parameter(name: str, method: Method, key: str, value: Any) -> Iterato
         try:
             TypeAdapter(parameter.kind).validate_python(scalar)
         except ValidationError:
-            yield fail(
+            yield mistake(
                 "parameters",
                 f"{key} is {scalar!r}, which is no {parameter.kind.__name__}.",
                 f"Write a {parameter.kind.__name__}, or a list of them as a gradient.",
@@ -163,7 +165,7 @@ def _required_parameter(name: str, key: str, parameter: Parameter, group: Group)
         values = [settings[key] for settings in group.settings(owner) if settings.get(key) not in (None, [])]
         who = f" for {owner}" if owner else ""
         if not values:
-            yield fail(
+            yield mistake(
                 "parameters", f"{name} needs {key}{who} in {group.label}.", f"Add parameters: {{{key}: …}}."
             )
         elif not any(_covers_all(value) for value in values):
@@ -179,7 +181,7 @@ def _sense_checks(name: str, method: Method, group: Group) -> Iterator[Check]:
     if name == "linear" and _constant(group, None, "normalize", True):
         weights = [_constant(group, model, "weight", None) for model in group.models]
         if all(isinstance(weight, int | float) for weight in weights) and sum(weights) == 0:
-            yield fail("parameters", "The weights sum to zero, and normalize divides by that.",
+            yield mistake("parameters", "The weights sum to zero, and normalize divides by that.",
                        "Change a weight, or set normalize: false.")  # fmt: skip
     for model in (model for model in group.models if model != group.base):
         density = _constant(group, model, "density", None) if "density" in method.parameters else None
@@ -190,7 +192,7 @@ def _sense_checks(name: str, method: Method, group: Group) -> Iterator[Check]:
             epsilon = _constant(group, model, "epsilon", 0.15)
             if isinstance(epsilon, int | float) and not (epsilon < density < 1 - epsilon):
                 what = f"{name} needs density ± epsilon inside 0 to 1; {model} has {density} ± {epsilon}."
-                yield fail("parameters", what, "Lower epsilon, or move density to the middle.")
+                yield mistake("parameters", what, "Lower epsilon, or move density to the middle.")
 
 
 def _constant(group: Group, model: Reference | None, key: str, default: Any) -> Any:
@@ -223,19 +225,19 @@ def moe_checks(moe: Moe) -> Iterator[Check]:
     if moe.architecture and not any(name.startswith(moe.architecture.lower()) for name in MOE_ARCHITECTURES):
         yield _choice("architecture", moe.architecture, MOE_ARCHITECTURES)
     if len(moe.experts) < moe.experts_per_token:
-        yield fail("experts_per_token", f"{moe.experts_per_token} experts per token are more than the "
+        yield mistake("experts_per_token", f"{moe.experts_per_token} experts per token are more than the "
                    f"{len(moe.experts)} there are.", "Lower experts_per_token, or add experts.")  # fmt: skip
     if moe.gate_mode == "random":
         return
     silent = [index for index, expert in enumerate(moe.experts) if not expert.positive_prompts]
     if silent:
-        yield fail("experts", f"Expert {silent[0]} has no positive_prompts.",
+        yield mistake("experts", f"Expert {silent[0]} has no positive_prompts.",
                    "Add prompts that should go to it, or set gate_mode: random.")  # fmt: skip
     elif len({_prompts(expert) for expert in moe.experts}) == 1 and len(moe.experts) > 1:
-        yield fail("experts", "All experts have the same prompts.",
+        yield mistake("experts", "All experts have the same prompts.",
                    "Give each the prompts that should go to it.")  # fmt: skip
     if len({expert.source_model for expert in moe.experts}) == 1 and len(moe.experts) > 1:
-        yield fail("experts", "All experts are the same model, so the result equals it.",
+        yield mistake("experts", "All experts are the same model, so the result equals it.",
                    "Use different models.")  # fmt: skip
 
 

@@ -117,10 +117,8 @@ def _output(request: Request, pipeline: Config) -> Path:
 
 def _refusal(whole: Whole) -> LlmcourseError:
     """All that is wrong with any step, each with the step's name."""
-    first = whole.exit_code
-    ordered = sorted(whole.failures, key=lambda failed: failed[1].exit_code != first)
     errors = []
-    for name, check in ordered:
+    for name, check in whole.failures:
         error = check.error()
         error.where = f"{name}: {error.where}" if name else error.where
         errors.append(error)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from llmcourse.core.artifact import Artifact
+from llmcourse.core.errors import decisive
 from llmcourse.core.plan import Check, Estimate
 from llmcourse.run.steps import Work
 
@@ -50,4 +51,4 @@ class Whole:
 
     @property
     def exit_code(self) -> int:
-        return max((check.exit_code for _, check in self.failures), default=0)
+        return decisive(check.exit_code for _, check in self.failures)
