@@ -110,7 +110,9 @@ def opened(
             return worker.ask(job, console.event)
 
         read = config or load(model, request.config, request.overrides)
-        planning = Planning(name, request, console.is_verbose, read, planner, ask, foreseen or {})
+        planning = Planning(
+            name, request, console.is_verbose, read, planner, ask, foreseen or {}, console.note
+        )
         yield Command(planning, package, console, worker)
 
 

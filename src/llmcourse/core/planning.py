@@ -19,6 +19,7 @@ from llmcourse.core.isolated import Job
 from llmcourse.core.machine import this_machine
 from llmcourse.core.model import ModelFacts, ModelRef, expanded, read_local
 from llmcourse.core.plan import Check, DatasetFacts, Facts, FileFacts, Plan, PlanModule
+from llmcourse.core.progress import silent
 from llmcourse.core.rates import read_rates
 from llmcourse.core.workspace import Workspace, read_artifact
 
@@ -60,6 +61,7 @@ class Planning:
     planner: PlanModule
     ask: Ask
     foreseen: Mapping[str, ModelFacts] = field(default_factory=dict)  # models that others make first, by path
+    note: Callable[[str], None] = silent  # a sentence the user should see now
     _targets: dict[HubTarget, "Target | LlmcourseError"] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -133,7 +135,7 @@ class Planning:
             name: str(
                 model.ref.place
                 if model.ref.is_local
-                else self.hub.download_small(model, asked.get("download", ()))
+                else self.hub.download_small(model, asked.get("download", ()), self.note)
             )
             for name, model in models.items()
         }
@@ -154,7 +156,7 @@ class Planning:
         if ref.path in self.foreseen:
             return replace(self.foreseen[ref.path], ref=ref)
         try:
-            return read_local(ref) if ref.is_local else self.hub.read_hub_model(ref)
+            return read_local(ref) if ref.is_local else self.hub.read_hub_model(ref, self.note)
         except LlmcourseError as error:
             return error
 
