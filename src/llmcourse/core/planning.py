@@ -14,14 +14,14 @@ from llmcourse import __version__
 from llmcourse.core import answers, checks, extras
 from llmcourse.core.artifact import Artifact, sha256_of
 from llmcourse.core.config import CommandConfig, HubTarget
-from llmcourse.core.errors import LlmcourseError, PlanError
+from llmcourse.core.errors import LlmcourseError, PlanError, check_path
 from llmcourse.core.isolated import Job
 from llmcourse.core.machine import this_machine
 from llmcourse.core.model import ModelFacts, ModelRef, expanded, read_local
 from llmcourse.core.plan import Check, DatasetFacts, Facts, FileFacts, Plan, PlanModule
 from llmcourse.core.progress import silent
 from llmcourse.core.rates import read_rates
-from llmcourse.core.workspace import Workspace, read_artifact
+from llmcourse.core.workspace import Workspace, read_artifact, without_link
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -82,7 +82,7 @@ class Planning:
     @cached_property
     def output(self) -> Path:
         if self.request.output or self.config.output:
-            return expanded(self.request.output or str(self.config.output)).absolute()
+            return without_link(expanded(self.request.output or str(self.config.output)).absolute())
         if self.push_wish:
             return Path(self.push_wish.repo.rpartition("/")[2]).absolute()
         stem = self.name if self.request.config == "-" else Path(self.request.config).stem
@@ -291,7 +291,7 @@ def _read_file(path: Path) -> FileFacts | LlmcourseError:
     try:
         return FileFacts(path.stat().st_size, sha256_of(path))
     except OSError as error:
-        return PlanError(f"{path} cannot be read ({error.strerror}).", "Check the path.", where=str(path))
+        return PlanError(f"{path} cannot be read ({error.strerror}).", check_path(path), where=str(path))
 
 
 def _digest(parts: Any) -> str:
