@@ -2,9 +2,11 @@
 
 import math
 import re
+from dataclasses import replace
 
 import pytest
 
+from llmcourse.autoeval.config import Runtime
 from llmcourse.autoeval.report import as_json, elapsed, markdown
 from llmcourse.autoeval.scores import average, scores
 from llmcourse.autoeval.suite import Suite, Task
@@ -18,10 +20,13 @@ RESULTS = by_model(
     *(outcome(name, value) for name, value in zip("abcdef", (0.2, 0.4, 0.5, 0.61234, 1, 0), strict=True))
 )
 VERSIONS = {"lm-eval": "0.4.13"}
+USUAL = Runtime()
 
 
-def text_of(chosen: Suite = NOUS, results: object = RESULTS, seconds: float = 60) -> str:
-    return markdown(chosen, results, seconds, VERSIONS)  # type: ignore[arg-type]
+def text_of(
+    chosen: Suite = NOUS, results: object = RESULTS, seconds: float = 60, runtime: Runtime = USUAL
+) -> str:
+    return markdown(chosen, results, seconds, VERSIONS, runtime)  # type: ignore[arg-type]
 
 
 def as_yall_reads(text: str) -> list[float]:
@@ -33,6 +38,51 @@ def as_yall_reads(text: str) -> list[float]:
 
 def test_yall_reads_the_groups_and_the_average() -> None:
     assert as_yall_reads(text_of()) == [30.00, 50.00, 61.23, 50.00, 47.81]
+
+
+def yall_skips(text: str) -> bool:
+    """As the leaderboard's script decides it, before it reads line 3."""
+    return "Error: File does not exist" in text
+
+
+def test_yall_skips_what_it_could_not_read() -> None:
+    assert not yall_skips(text_of())
+    broken = {"org/tiny": dict(RESULTS["org/tiny"]) | {"a": outcome("a", error="no data")}}
+    assert yall_skips(text_of(results=broken))
+    assert yall_skips(text_of(suite(group("A", "a"), group("B", "b"))))
+
+
+def test_a_model_s_name_shifts_no_column_for_yall() -> None:
+    named = by_model(*(replace(result, model="a|b") for result in RESULTS["org/tiny"].values()))
+    cells = text_of(results=named).split("\n")[2].split("|")[1:-1]
+    assert [float(cell) for cell in cells[1:]] == [30.00, 50.00, 61.23, 50.00, 47.81]
+
+
+def test_conditions_stand_below_the_first_table_and_the_limit_at_each() -> None:
+    chosen = suite(group("A", "a"), group("B", "b"))
+    runtime = Runtime(
+        limit=4, apply_chat_template=True, think_end_token="</think>", system_instruction="Be brief."
+    )
+    text = text_of(chosen, runtime=runtime)
+    assert text.count("Only 4 samples of each task: a trial, no result.") == 3
+    for sentence in (
+        "Prompts are in the model's chat template, examples as turns of the chat.",
+        'The system says: "Be brief."',
+        "The answer is what follows `</think>`.",
+    ):
+        assert text.count(sentence) == 1
+    told = as_json(chosen, RESULTS, 1, VERSIONS, runtime)["runtime"]
+    assert told == {
+        "limit": 4, "apply_chat_template": True, "think_end_token": "</think>",
+        "system_instruction": "Be brief.",
+    }  # fmt: skip
+
+
+def test_what_a_model_was_not_shown_is_told_beside_the_figure() -> None:
+    cut = outcome("a", truncated={"prompts": 2, "tokens": 88}, unfinished_thoughts=3)
+    text = text_of(suite(group("G", "a")), by_model(cut))
+    assert "a: 2 prompts lost 88 tokens at the front" in text
+    assert "a: 3 of the answers end within a thought" in text
 
 
 def test_groups_are_means_without_weights_and_the_average_is_theirs() -> None:
@@ -79,12 +129,13 @@ def test_a_group_with_a_broken_task_has_a_reason_and_no_figure(broken: object, r
     assert f"failed: {reason}" in text.splitlines()[2] and text.splitlines()[2].endswith("|       |")
     assert f"Failed: {reason}" in text
     assert "Average score: not available, since AGIEval failed" in text
-    assert as_json(NOUS, kept, 1, VERSIONS)["models"]["org/tiny"]["groups"]["AGIEval"] == {"failed": reason}  # type: ignore[arg-type]
+    data = as_json(NOUS, kept, 1, VERSIONS, USUAL)  # type: ignore[arg-type]
+    assert data["models"]["org/tiny"]["groups"]["AGIEval"] == {"failed": reason}
 
 
 def test_a_reason_breaks_no_table() -> None:
     kept = by_model(outcome("a", error="a | b\nc"))
-    text = markdown(suite(group("G", "a")), kept, 1, VERSIONS)
+    text = markdown(suite(group("G", "a")), kept, 1, VERSIONS, USUAL)
     assert "failed: a: a \\| b c" in text.splitlines()[2]
 
 
@@ -103,14 +154,14 @@ def test_subtasks_of_a_group_follow_it() -> None:
 
 def test_a_score_out_of_100_is_no_share_of_1() -> None:
     found = read_suite("eq-bench", None)
-    text = markdown(found, by_model(outcome("eq_bench", 61.5, metric="eqbench,none")), 1, VERSIONS)
+    text = markdown(found, by_model(outcome("eq_bench", 61.5, metric="eqbench,none")), 1, VERSIONS, USUAL)
     assert "61.50" in text.splitlines()[2] and "6150" not in text
 
 
 def test_figures_of_different_kinds_have_no_average() -> None:
     found = read_suite(None, [Task(name="a"), Task(name="b")])
     results = by_model(outcome("a"), outcome("b", 12.5, metric="byte_perplexity,none"))
-    text = markdown(found, results, 1, VERSIONS)
+    text = markdown(found, results, 1, VERSIONS, USUAL)
     assert "12.50" in text and "of different kinds" in text
 
 

@@ -1,6 +1,5 @@
 """What the YAML of `llmcourse autoeval` may say."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -9,9 +8,10 @@ from pydantic import BeforeValidator, Field, model_validator
 from llmcourse.autoeval.suite import Task
 from llmcourse.core.artifact import HubKind
 from llmcourse.core.config import CommandConfig, Strict
-from llmcourse.core.documents import Location
-from llmcourse.core.local_paths import Kind
 from llmcourse.core.model import ModelRef, expanded
+
+# Names for how many tokens an answer may have, the first of them wins (lm-eval's normalize_gen_kwargs).
+LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 
 Engine = Literal["local", "ray", "runpod"]
 
@@ -41,8 +41,52 @@ class Runtime(Strict):
     )
     limit: int | None = Field(None, ge=1, description="Only so many samples a task: a trial, not a result.")
     trust_remote_code: bool = Field(False, description="Run code that the model brings.")
+    max_length: int | None = Field(
+        None, ge=2, description="Tokens of a prompt with its answer; by default what the model was made for."
+    )
     apply_chat_template: bool = Field(False, description="Put prompts into the model's chat template.")
+    fewshot_as_multiturn: bool = Field(
+        True, description="In a chat each example is a turn; false puts all into one."
+    )
+    system_instruction: str | None = Field(None, description="What the system says before each prompt.")
+    chat_template_args: dict[str, Any] = Field({}, description="Further arguments of the chat template.")
+    enable_thinking: bool | None = Field(
+        None, description="The template's switch for thinking; true needs think_end_token."
+    )
+    think_end_token: str | int | None = Field(
+        None, description="What ends a thought, as </think> or a token's id: what follows is the answer."
+    )
+    gen_kwargs: dict[str, Any] = Field(
+        {}, description="Arguments of generation over those of tasks, as {max_gen_toks: 2048}."
+    )
     seed: int = Field(0, description="Seed of the few-shot examples and of all chance.")
+
+    def generation(self) -> dict[str, Any]:
+        """gen_kwargs with one name for the length of an answer."""
+        lengths = [self.gen_kwargs[name] for name in LENGTHS if name in self.gen_kwargs]
+        others = {name: value for name, value in self.gen_kwargs.items() if name not in LENGTHS}
+        return others | ({LENGTHS[0]: lengths[0]} if lengths else {})
+
+    @model_validator(mode="after")
+    def _thinking_ends(self) -> "Runtime":
+        if self.enable_thinking and self.think_end_token is None:
+            raise ValueError(
+                "enable_thinking needs think_end_token, since the thought would be taken for the answer | "
+                "Set think_end_token, for most models '</think>'."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _answers_have_a_length(self) -> "Runtime":
+        for name in LENGTHS:
+            value = self.gen_kwargs.get(name, 1)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(
+                    f"gen_kwargs.{name} cannot be {value!r} | Use a number of tokens, 1 or more."
+                )
+        if "max_length" in self.gen_kwargs:
+            raise ValueError("gen_kwargs cannot hold max_length | Use max_gen_toks, the tokens of an answer.")
+        return self
 
 
 class Runpod(Strict):
@@ -98,10 +142,6 @@ class Publish(Strict):
 
 class Config(CommandConfig):
     """What is evaluated, on what, where, and where the figures go."""
-
-    PATHS: ClassVar[Mapping[Location, Kind]] = {
-        ("model",): "model", ("suite",): "suite", ("reference",): "file",
-    }  # fmt: skip
 
     NOT_COMPUTED: ClassVar[frozenset[str]] = frozenset(
         {"output", "hub", "publish", "engine", "runpod", "ray", "reference"}

@@ -24,6 +24,7 @@ from lm_eval.utils import handle_non_serializable
 
 from llmcourse.autoeval.catalog import folders_of
 from llmcourse.autoeval.config import Config
+from llmcourse.autoeval.counting import Counts
 from llmcourse.autoeval.results import TaskResult, samples_path
 from llmcourse.autoeval.scores import problem_of
 from llmcourse.autoeval.suite import Group, Task
@@ -55,20 +56,27 @@ class Evaluator:
         loaded = self._loaded(unit.task)
         runtime = self.config.runtime
         self._seed(loaded)
+        counts = getattr(model, "counts", None) or Counts()  # lm-eval's model of vLLM tells nothing
+        counts.begin()
         found = evaluate(
             lm=Watched(model, label, self.progress),
             task_dict=loaded,
             limit=runtime.limit,
             log_samples=self.config.samples,
+            system_instruction=runtime.system_instruction,
             apply_chat_template=runtime.apply_chat_template,
-            fewshot_as_multiturn=True,
+            fewshot_as_multiturn=runtime.fewshot_as_multiturn,
         )
         assert found is not None, "only other ranks of a distributed run get nothing"
         for task in loaded["tasks"].values():
             task._instances = None  # prompts and answers of this model
         if self.config.samples:
             _write_samples(folder / samples_path(unit.name, unit.task.name), found["samples"])
-        result = result_of(found, unit, time.monotonic() - begin)
+        result = replace(
+            result_of(found, unit, time.monotonic() - begin),
+            truncated={"prompts": counts.prompts, "tokens": counts.tokens} if counts.prompts else {},
+            unfinished_thoughts=counts.unfinished or None,
+        )
         problems = [
             problem_of(result, group, task)
             for group in self.groups
@@ -91,6 +99,7 @@ class Evaluator:
             with self.progress.step(f"load {wanted.name}"):
                 manager = TaskManager(include_path=folders_of([wanted.name]), include_defaults=False)
                 self._tasks[wanted.name] = manager.load([wanted.name])
+                self._set_generation(self._tasks[wanted.name])
         loaded = self._tasks[wanted.name]
         for name, task in loaded["tasks"].items():
             own = task.get_config("num_fewshot")
@@ -100,6 +109,16 @@ class Evaluator:
             if wanted.fewshot is not None or own is None:
                 task.set_config(key="num_fewshot", value=wanted.fewshot or 0)
         return loaded
+
+    def _set_generation(self, loaded: Any) -> None:
+        """As lm-eval's simple_evaluate does with gen_kwargs; another name of the length is max_gen_toks here.
+
+        Beside a task's own max_gen_toks lm-eval passes another name over.
+        """
+        arguments = self.config.runtime.generation()
+        for task in loaded["tasks"].values() if arguments else ():
+            if task.get_config("output_type") == "generate_until":
+                task.set_config(key="generation_kwargs", value=dict(arguments), update=True)
 
     def _seed(self, loaded: Any) -> None:
         """As lm-eval's simple_evaluate does before each evaluation."""

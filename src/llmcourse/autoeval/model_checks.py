@@ -131,12 +131,6 @@ def _backend_checks(config: Config, name: str, facts: Facts) -> Iterator[Check]:
             f"{name} is {'a' if is_gguf else 'no'} GGUF file, which backend: {backend} does not run.",
             "Use backend: auto.",
         )
-    if is_gguf and config.runtime.apply_chat_template:
-        yield fail(
-            "runtime.apply_chat_template",
-            f"{name} is a GGUF file, whose chat template is not applied here.",
-            "Leave apply_chat_template out, or evaluate the unquantized model.",
-        )
     library, extra = _BACKENDS.get(backend, ("", ""))
     if library and config.engine != "runpod" and library not in facts.present:
         how = "pip install vllm" if library == "vllm" else f"pip install 'llmcourse[{extra}]'"

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from llmcourse.autoeval.catalog import FORM
+from llmcourse.autoeval.chat_checks import chat_checks
 from llmcourse.autoeval.config import Config
 from llmcourse.autoeval.gguf_header import gguf_checks
 from llmcourse.autoeval.gguf_header import look_up as look_up_gguf
@@ -57,13 +58,15 @@ def look_up(config: Config) -> dict[str, str]:
 
 
 def questions(config: Config, facts: Facts) -> dict[str, Any] | None:
-    """Which of the tasks lm-eval has: only it can tell."""
+    """Which of the tasks lm-eval has, which only it can tell; and what the models' files say of chats."""
     suite = _readable_suite(config)
     if suite is None or "lm_eval" not in facts.present:
         return None
     # The answer is kept by these: that of another lm-eval, or in another form, is another one.
     known_by = {"lm_eval": facts.present["lm_eval"], "form": FORM}
-    return {"tasks": sorted({task.name for task in suite.tasks()}), **known_by}
+    asked = {"tasks": sorted({task.name for task in suite.tasks()}), **known_by}
+    models = sorted(name for name, model in facts.models.items() if isinstance(model, ModelFacts))
+    return asked | {"models": models}
 
 
 def plan(config: Config, facts: Facts) -> Plan:
@@ -73,7 +76,8 @@ def plan(config: Config, facts: Facts) -> Plan:
     suite = _readable_suite(config)
     if suite is None:
         return Plan("autoeval", (), (), (*checks, *_suite_problems(config)), Estimate())
-    checks += [*task_checks(config, suite, facts), *publishing.publish_checks(config, facts)]
+    checks += [*task_checks(config, suite, facts), *chat_checks(config, suite, facts)]
+    checks += publishing.publish_checks(config, facts)
     models = [
         {"model": name, "name": shown, "backend": backend_of(config, name, facts)}
         for name, shown in names_of(config, facts).items()

@@ -14,6 +14,7 @@ class TaskResult:
 
     `metrics` and `stderr` are keyed as lm-eval keys them, `metric,filter`; values are unscaled.  `parts` are
     the subtasks of a group of lm-eval (mmlu, leaderboard), of which `metrics` is lm-eval's own aggregate.
+    `truncated` and `unfinished_thoughts` are empty where nothing was.
     """
 
     model: str
@@ -29,6 +30,10 @@ class TaskResult:
     dataset: str = ""  # as the Hub names it, with its config and the split that was used
     dataset_config: str = ""
     split: str = ""
+    truncated: dict[str, int] = field(
+        default_factory=dict
+    )  # prompts that lost tokens at their front, and how many
+    unfinished_thoughts: int | None = None  # answers that think_end_token does not stand in
     parts: tuple["TaskResult", ...] = ()
 
     def write(self, path: Path) -> None:

@@ -6,13 +6,16 @@ It imports no heavy library itself: the engine does, and that of RunPod needs no
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+from llmcourse.autoeval.conditions import conditions, losses
 from llmcourse.autoeval.config import Config
 from llmcourse.autoeval.engines import engine
 from llmcourse.autoeval.results import TaskResult, result_path, samples_path
 from llmcourse.autoeval.scores import Results, average, scores
 from llmcourse.autoeval.suite import Suite
+from llmcourse.autoeval.thinking import chat_in
 from llmcourse.autoeval.units import Unit, units_of
 from llmcourse.core.artifact import OutputFile, whole_pieces
 from llmcourse.core.errors import LibraryError
@@ -23,11 +26,12 @@ _NAMED = 3  # failed tasks that the error names
 
 
 def answer(job: Job, progress: Progress) -> dict[str, Any]:
-    """What lm-eval knows of the wanted tasks: {"tasks": {name: entry or None}, "near": {name: [names]}}."""
-    from llmcourse.autoeval.catalog import described
+    """What lm-eval knows of the tasks (catalog.described), and `chats`: thinking.chat_in of each model."""
+    from llmcourse.autoeval.catalog import described, prepared
 
-    with progress.step("look tasks up"):
-        return described(job.settings["tasks"])
+    prepared(progress)
+    chats = {name: chat_in(Path(job.inputs[name])) for name in job.settings["models"]}
+    return described(job.settings["tasks"]) | {"chats": chats}
 
 
 def run(job: Job, progress: Progress) -> Iterator[OutputFile]:
@@ -87,6 +91,8 @@ class _Evaluation:
             self.outcomes[unit.piece] = result
             if result.error:
                 self.progress.note(f"! {result.model}: {result.task} failed: {result.error}")
+            for sentence in losses([result]):
+                self.progress.note(f"! {result.model}: {sentence}")
             yield from self._files(unit, result)
 
     def _files(self, unit: Unit, result: TaskResult) -> Iterator[OutputFile]:
@@ -143,7 +149,7 @@ class _Evaluation:
         from llmcourse.autoeval.writing import write_report
 
         names = write_report(self.job.files, self.suite, self.results, self.job.settings, self.config)
-        about = {"scores": self._figures()}
+        about = {"scores": self._figures(), "conditions": conditions(self.config.runtime)}
         for name in names:
             file = OutputFile.of(
                 self.job.files,

@@ -19,9 +19,9 @@ def write_report(
 ) -> list[str]:
     """Write the report's files; their names, the JSON first.  No plot where there is nothing to draw."""
     elapsed_s = sum(result.seconds for own in results.values() for result in own.values())
-    data = as_json(suite, results, elapsed_s, settings["versions"])
+    data = as_json(suite, results, elapsed_s, settings["versions"], config.runtime)
     write_json(folder / DATA, data)
-    write_text(folder / SUMMARY, markdown(suite, results, elapsed_s, settings["versions"]))
+    write_text(folder / SUMMARY, markdown(suite, results, elapsed_s, settings["versions"], config.runtime))
     drawn = {model: _drawable(suite, results, model) for model in results}
     drawn = {model: values for model, values in drawn.items() if values}
     if not drawn:

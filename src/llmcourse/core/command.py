@@ -7,7 +7,8 @@ A command is a package with four modules that this one finds by name:
     card.py     card(config, facts, artifact, repo) -> Card
     run.py      run(job, progress) -> Iterator[OutputFile]        (imported in a child process only)
 
-and a template `card.md.jinja`.  A plan that needs the libraries' word has `questions` too, which `answer`
+and a template `card.md.jinja`.  Where card.py has `shown(artifact)`, rich draws that above the result's
+path.  A plan that needs the libraries' word has `questions` too, which `answer`
 of run.py answers (core.planning).  A command whose results go to other places as well has `publish.py`, one
 that leaves more than files behind when it is interrupted has `interrupted.py` (core.making).
 """
@@ -54,6 +55,10 @@ def execute(name: str, request: Request, console: Console, root: str = "llmcours
                 console.handed_over(end)
             return 0
     with suppress(BrokenPipeError):  # whoever read our stdout has had enough; the work is done
+        show = getattr(import_module(f"{root}.{name.replace('-', '_')}.card"), "shown", None)
+        drawn = show(artifact) if show and not (console.is_json or console.is_quiet) else None
+        if drawn is not None:
+            console.drawing(drawn)
         console.result(artifact)
     return 0
 
@@ -109,10 +114,8 @@ def opened(
             assert worker is not None, "a plan with questions has a worker"
             return worker.ask(job, console.event)
 
-        read = config or load(model, request.config, request.overrides, console.note)
-        planning = Planning(
-            name, request, console.is_verbose, read, planner, ask, foreseen or {}, console.note
-        )
+        read = config or load(model, request.config, request.overrides)
+        planning = Planning(name, request, console.is_verbose, read, planner, ask, foreseen or {})
         yield Command(planning, package, console, worker)
 
 

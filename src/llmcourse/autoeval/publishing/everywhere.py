@@ -87,7 +87,7 @@ def _works(
         yield "leaderboard", partial(_to_leaderboard, wishes.leaderboard, row)
     if wishes.gist:
         seconds = sum(result.seconds for result in results.values())
-        text = markdown(suite, {name: results}, seconds, artifact.details["versions"])
+        text = markdown(suite, {name: results}, seconds, artifact.details["versions"], config.runtime)
         yield "gist", partial(_to_gist, gists.Gist(name, suite.name, wishes.gist == "public", text))
 
 
