@@ -14,7 +14,7 @@ CHROMIUM := $(shell command -v chromium || command -v chromium-browser || comman
 INSTALL_CHROMIUM := $(if $(CHROMIUM),true,[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
   apt-get update -qq >/dev/null && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y chromium >/dev/null)
 
-.PHONY: docs demo test models browser mermaid slow torture schemas test-gpu lint fix bench constraints dist release test-pythons clean
+.PHONY: architectures docs demo test models browser mermaid slow torture schemas test-gpu lint fix bench constraints dist release test-pythons clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m llmcourse.testing.demo
@@ -82,6 +82,10 @@ bench: $(VENV)/.dev
 	$(BIN)/python bench/autoeval.py
 	$(BIN)/python bench/family_tree.py
 	$(BIN)/python bench/family_tree_page.py
+
+# Every class of llama.cpp's converter as a tiny model: its bytes against ours; ends with 1 where ours alone fails.
+architectures: $(VENV)/.dev
+	$(BIN)/python bench/gguf_architectures.py $(ARGS)
 
 # The versions that were tested, from what is installed now; no index, no local builds.
 constraints: $(VENV)/.dev

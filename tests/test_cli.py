@@ -115,7 +115,10 @@ def test_an_option_that_is_none_ends_with_2(llmcourse: Cli) -> None:
 def test_a_missing_local_model_ends_with_4(llmcourse: Cli, models: Path) -> None:
     result = llmcourse("merge", "m.yaml", "models.0.model=./gone")
     assert (result.exit_code, result.stdout) == (4, "")
-    assert last_lines(result) == ["error: There is no model folder './gone'.", "fix: Check the path."]
+    assert last_lines(result) == [
+        "error: There is no model folder './gone'.",
+        f"fix: Check the path; it was looked for at {models / 'gone'}.",
+    ]
 
 
 def test_a_hub_that_is_not_reached_ends_with_4(llmcourse: Cli, models: Path) -> None:

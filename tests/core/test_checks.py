@@ -52,12 +52,12 @@ def test_a_new_or_empty_output_folder_is_fine(tmp_path: Path) -> None:
     assert output_check(tmp_path, "f", force=False, inputs=()).status == "ok"
 
 
-def test_a_file_or_link_is_no_output_folder(tmp_path: Path) -> None:
+def test_a_file_or_a_link_to_one_is_no_output_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
     for name in ("file", "link"):
         check = output_check(tmp_path / name, "f", force=True, inputs=())
-        assert (check.status, check.what) == ("fail", f"{tmp_path / name} is a file or a link.")
+        assert (check.status, check.what) == ("fail", f"{tmp_path / name} is a file.")
 
 
 def test_a_folder_of_somebody_else_is_never_replaced(tmp_path: Path) -> None:
@@ -200,3 +200,9 @@ def test_where_no_disk_is_behind_a_folder_it_is_not_said_to_be_full() -> None:
     check = disk_check(Estimate(write=40_000), Path("/proc/x"), None)
     assert (check.status, check.exit_code) == ("fail", 4)
     assert check.what == "/proc cannot be written to: there is no disk behind it."
+
+
+def test_a_mount_point_is_no_output_and_a_folder_in_it_is(tmp_path: Path) -> None:
+    check = output_check(Path("/dev/shm"), "f", force=True, inputs=())
+    assert (check.status, "-o /dev/shm/result" in check.fix) == ("fail", True)
+    assert output_check(Path("/dev/shm/result"), "f", force=False, inputs=()).status == "ok"

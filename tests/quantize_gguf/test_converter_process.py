@@ -13,14 +13,23 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    Mistral3Config,
+    Mistral3ForConditionalGeneration,
+    Qwen3_5ForCausalLM,
+    Qwen3_5TextConfig,
+)
 
 from llmcourse.core.errors import PlanError
 from llmcourse.core.model import ModelRef, read_local
 from llmcourse.core.progress import Advanced, Started
 from llmcourse.quantize_gguf.converter.source import converter_environment
+from llmcourse.testing.bpe import train_bpe
 from llmcourse.testing.models import Family, build_lora, build_random_llama
 from llmcourse.testing.models.untrained import copy_tokenizer
+from tests.quantize_gguf.conftest import Llama
 from tests.quantize_gguf.conversions import Conversions, converter_folder, running
 
 
@@ -62,6 +71,40 @@ def build_mixtral(folder: Path, tokenizer: Path) -> Path:
     return folder
 
 
+_TINY: dict[str, Any] = {
+    "vocab_size": 2048, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "head_dim": 32,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "bos_token_id": 1, "eos_token_id": 2,
+}  # fmt: skip
+
+
+def build_mistral3(folder: Path, tokenizer: Path) -> Path:
+    """As published: the converter's class for it hands all work to an inner object."""
+    rope = {"rope_type": "yarn", "rope_theta": 1e6, "factor": 4.0, "original_max_position_embeddings": 64,
+            "beta_fast": 32.0, "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0,
+            "llama_4_scaling_beta": 0.1}  # fmt: skip
+    vision = {"model_type": "pixtral", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+              "num_attention_heads": 2, "image_size": 28, "patch_size": 14}  # fmt: skip
+    text = _TINY | {"model_type": "ministral3", "rope_parameters": rope}
+    config = Mistral3Config(text_config=text, vision_config=vision, spatial_merge_size=2)
+    model: Any = Mistral3ForConditionalGeneration(config)
+    model.to(torch.bfloat16).save_pretrained(folder)
+    copy_tokenizer(tokenizer, folder)
+    return folder
+
+
+def build_qwen35(folder: Path, tokenizer: Path) -> Path:
+    """A fine-tune: transformers keeps no layer that predicts further tokens."""
+    kinds = ["linear_attention", "full_attention"]
+    linear: dict[str, Any] = {
+        "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 32,
+        "linear_value_head_dim": 32, "layer_types": kinds, "mtp_num_hidden_layers": 1,
+    }  # fmt: skip
+    model: Any = Qwen3_5ForCausalLM(Qwen3_5TextConfig(**_TINY, **linear))
+    model.to(torch.bfloat16).save_pretrained(folder)
+    copy_tokenizer(tokenizer, folder)
+    return folder
+
+
 MODELS: dict[str, Callable[[Path, Path], Path]] = {
     "bf16 in shards": lambda folder, base: build_random_llama(
         folder, tokenizer_from=base, shard_bytes=200_000
@@ -71,11 +114,13 @@ MODELS: dict[str, Callable[[Path, Path], Path]] = {
     ),
     "f32": lambda folder, base: build_random_llama(folder, tokenizer_from=base, dtype="float32", kv_heads=2),
     "mixtral": build_mixtral,
+    "mistral 3": build_mistral3,
 }
+QUICK = ("bf16 in shards", "mistral 3")
 
 
 @pytest.mark.parametrize(
-    "name", ["bf16 in shards", *(pytest.param(name, marks=pytest.mark.slow) for name in list(MODELS)[1:])]
+    "name", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in MODELS]
 )
 def test_every_byte_is_that_of_llama_cpps_script(
     name: str, conversions: Conversions, family: Family, tmp_path: Path
@@ -90,6 +135,17 @@ def test_every_byte_is_that_of_llama_cpps_script(
     assert data == (tmp_path / "script.gguf").read_bytes()
     (made,) = conversions.made
     assert (made.path, made.size) == ("m.gguf", facts["size_bytes"]) and len(data) == made.size
+
+
+def test_layers_that_are_promised_and_absent_are_left_out(
+    conversions: Conversions, tmp_path: Path, llama: Llama
+) -> None:
+    model = build_qwen35(tmp_path / "qwen", train_bpe(tmp_path / "bpe", "gpt-2"))
+    facts = conversions.run("examine", model, pre_tokenizer="gpt-2")
+    assert facts["missing_nextn"] == 1 and facts["architecture"] == "qwen35"
+    conversions.run("convert", model, pre_tokenizer="gpt-2")
+    assert b"nextn_predict_layers" not in conversions.converted.read_bytes()
+    llama.generate(conversions.converted)  # with a layer that has no tensors llama.cpp would refuse it
 
 
 @pytest.mark.parametrize("trust", [False, True])

@@ -1,5 +1,6 @@
 """What the YAML of `llmcourse autoeval` may say."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -8,6 +9,8 @@ from pydantic import BeforeValidator, Field, model_validator
 from llmcourse.autoeval.suite import Task
 from llmcourse.core.artifact import HubKind
 from llmcourse.core.config import CommandConfig, Strict
+from llmcourse.core.documents import Location
+from llmcourse.core.local_paths import Kind
 from llmcourse.core.model import ModelRef, expanded
 
 # Names for how many tokens an answer may have, the first of them wins (lm-eval's normalize_gen_kwargs).
@@ -142,6 +145,10 @@ class Publish(Strict):
 
 class Config(CommandConfig):
     """What is evaluated, on what, where, and where the figures go."""
+
+    PATHS: ClassVar[Mapping[Location, Kind]] = {
+        ("model",): "model", ("suite",): "suite", ("reference",): "file",
+    }  # fmt: skip
 
     NOT_COMPUTED: ClassVar[frozenset[str]] = frozenset(
         {"output", "hub", "publish", "engine", "runpod", "ray", "reference"}

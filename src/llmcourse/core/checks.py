@@ -59,7 +59,10 @@ def output_check(
     if output == Path.cwd():
         return fail("output", "The output is the folder you are in.", "Choose a new folder with -o.")
     if output.is_symlink() or output.is_file():
-        return fail("output", f"{output} is a file or a link.", "Choose a new folder with -o.")
+        return fail("output", f"{output} is a file.", "Choose a new folder with -o.")
+    if output.is_mount():
+        fix = f"Choose a folder in it, as -o {output / 'result'}."
+        return fail("output", f"{output} is a disk of its own, which a result cannot replace.", fix)
     parent = existing_parent(output)
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         return fail("output", f"{parent} is no folder you may write to.", "Choose a folder of yours with -o.")

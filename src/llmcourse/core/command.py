@@ -114,8 +114,10 @@ def opened(
             assert worker is not None, "a plan with questions has a worker"
             return worker.ask(job, console.event)
 
-        read = config or load(model, request.config, request.overrides)
-        planning = Planning(name, request, console.is_verbose, read, planner, ask, foreseen or {})
+        read = config or load(model, request.config, request.overrides, console.note)
+        planning = Planning(
+            name, request, console.is_verbose, read, planner, ask, foreseen or {}, console.note
+        )
         yield Command(planning, package, console, worker)
 
 

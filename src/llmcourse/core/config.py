@@ -7,18 +7,20 @@ import difflib
 import re
 import types
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar, Union, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from llmcourse.core.artifact import HubKind
-from llmcourse.core.documents import YAML_ERRORS, Document, Location, read_documents
+from llmcourse.core.documents import Document, Location, read_documents
 from llmcourse.core.errors import ConfigError, LlmcourseError, Problems
+from llmcourse.core.local_paths import Kind, from_folder
 from llmcourse.core.model import ModelRef
+from llmcourse.core.overrides import apply_override
 from llmcourse.core.piped import piped_reference
+from llmcourse.core.progress import silent
 
 
 class Strict(BaseModel):
@@ -45,15 +47,27 @@ class CardWishes(Strict):
 class ConfigFile(Strict):
     """What a YAML file may say."""
 
+    # Where models and files of this machine are named.
+    PATHS: ClassVar[Mapping[Location, Kind]] = {}
+
     @classmethod
     def arrange(cls, documents: Sequence[Document], folder: Path) -> Document:
-        """Bring what was written into the shape of this model; by default one document is expected."""
+        """Bring what was written into the shape of this model; by default one document is expected.
+
+        Relative paths in it start at `folder`.
+        """
         if len(documents) != 1:
             raise ConfigError(
                 f"The config holds {len(documents)} YAML documents; this command takes one.",
                 "Keep one document and remove the '---' lines between the others.",
             )
+        cls.move_paths(documents[0], folder)
         return documents[0]
+
+    @classmethod
+    def move_paths(cls, document: Document, folder: Path, start: Path | None = None) -> None:
+        """Rewrite relative paths that start at `folder`; see `from_folder`."""
+        from_folder(document, cls.PATHS, folder, start)
 
     @classmethod
     def override_location(cls, location: Location) -> Location:
@@ -142,8 +156,13 @@ def check_patterns(patterns: Iterable[str]) -> None:
 Config = TypeVar("Config", bound=ConfigFile)
 
 
-def load(model: type[Config], source: str, overrides: Sequence[str] = ()) -> Config:
-    """Read `source` (a path, or "-" for stdin), apply overrides, and validate.
+def load(
+    model: type[Config],
+    source: str,
+    overrides: Sequence[str] = (),
+    note: Callable[[str], None] = silent,
+) -> Config:
+    """Read `source` (a path, or "-" for stdin), apply overrides, and validate; `note` gets what is odd.
 
     Raises:
         ConfigError: unreadable, not YAML, or wrong in one place.
@@ -158,6 +177,8 @@ def load(model: type[Config], source: str, overrides: Sequence[str] = ()) -> Con
             "Write lines of key: value; see configs/ for examples.",
             document.where(()),
         )
+    for text in document.notes:
+        note(text)
     for override in overrides:
         apply_override(document, override, model)
     if "model" in model.model_fields and document.data.get("model") == "-":
@@ -175,56 +196,6 @@ def validate(model: type[Config], document: Document) -> Config:
         return model.model_validate(document.data)
     except ValidationError as error:
         raise _problems(error, document, model) from None
-
-
-def apply_override(document: Document, override: str, model: type[ConfigFile]) -> None:
-    """Write `key=value` into the document; raises ConfigError where it is none."""
-    key, sign, text = override.partition("=")
-    if not sign or not key:
-        raise ConfigError(
-            f"{override!r} is not an override.", "Write key=value, for example hub.private=true.", override
-        )
-    if text == "":
-        raise ConfigError(f"The override {override!r} has no value.", f"For none write {key}=null.", override)
-    try:
-        # A dash alone is a list with nothing in it to YAML, and stdin to everybody else.
-        value = text if text == "-" else yaml.safe_load(text)
-    except YAML_ERRORS:
-        raise ConfigError(
-            f"The value of {override!r} is not YAML.",
-            "Quote it for YAML too, as in key='\"a: b\"'.",
-            override,
-        ) from None
-    asked: Location = tuple(
-        int(part) if part.isascii() and part.isdigit() else part for part in key.split(".")
-    )
-    location = model.override_location(asked)
-    put_value(document.data, location, value, override)
-    document.marks[location] = f"override {override}"
-
-
-def put_value(data: Any, location: Location, value: Any, override: str) -> None:
-    """Write a value into nested lists and mappings; `override` is how errors call it."""
-    part: Any
-    for index, part in enumerate(location):
-        last = index == len(location) - 1
-        if isinstance(data, list):
-            if not isinstance(part, int) or part >= len(data):
-                raise ConfigError(
-                    f"{override!r} points to item {part!r} of a list of {len(data)}.",
-                    f"Use a number from 0 to {len(data) - 1}." if data else "Write the list itself.",
-                    override,
-                )
-        elif not isinstance(data, dict):
-            raise ConfigError(
-                f"{override!r} goes into a plain value.", "Override the value itself instead.", override
-            )
-        if last:
-            data[part] = value
-        else:
-            if isinstance(data, dict) and data.get(part) is None:
-                data[part] = {}
-            data = data[part]
 
 
 def _problems(error: ValidationError, document: Document, model: type[ConfigFile]) -> LlmcourseError:

@@ -8,7 +8,7 @@ import difflib
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class Document:
     data: Any
     marks: dict[Location, str]
     text: str = ""  # the whole file it was read from
+    notes: list[str] = field(default_factory=list)  # sentences the user should see
 
     def under(self, *prefix: str | int) -> dict[Location, str]:
         """The marks as they are when this document becomes the value at `prefix`."""

@@ -15,6 +15,7 @@ Where several things are wrong, `decisive` says whose exit code it is.
 
 import difflib
 import errno
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,13 @@ def unknown_name(kind: str, name: str, known: Sequence[str], where: str | None =
     near = difflib.get_close_matches(name, known, 1)
     fix = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known) or 'none'}."
     return ConfigError(f"There is no {kind} {name!r}.", fix, where)
+
+
+def check_path(path: Path) -> str:
+    """What to do about a path that leads nowhere: where a relative one was looked for."""
+    if path.is_absolute():
+        return "Check the path."
+    return f"Check the path; it was looked for at {os.path.abspath(path)}."  # noqa: PTH100
 
 
 def file_error(error: OSError) -> LlmcourseError:

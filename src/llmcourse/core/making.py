@@ -168,7 +168,7 @@ class Making:
             return str(facts.ref.place)
         more = self.planning.plan.settings.get("download", ())
         if name in self.planning.plan.labels.get("without_weights", ()):
-            return str(self.planning.hub.download_small(facts, more))
+            return str(self.planning.hub.download_small(facts, more, self.console.note))
         return str(self.planning.hub.download(facts, self.progress, more))
 
     def _run(self, workspace: Workspace, inputs: dict[str, str]) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from llmcourse.core.artifact import MANIFEST_NAME
 from llmcourse.core.card_head import card_metadata
-from llmcourse.core.errors import PlanError
+from llmcourse.core.errors import PlanError, check_path
 from llmcourse.core.headers import safetensors_header
 
 # In mergekit's order of preference (mergekit 0.1.5, io/lazy_tensor_loader.py).
@@ -176,7 +176,7 @@ def read_local(ref: ModelRef) -> ModelFacts:
     if folder.is_file():
         raise PlanError(f"{ref} is a file.", f"{_WANTED} Give its folder, or a Hub id.", where=str(ref))
     if not folder.is_dir():
-        raise PlanError(f"There is no model folder {ref.path!r}.", "Check the path.", where=str(ref))
+        raise PlanError(f"There is no model folder {ref.path!r}.", check_path(folder), where=str(ref))
     return read_model(ref, LocalFiles(folder), replace(_local_origin(folder), stamps=_stamps(folder)))
 
 

@@ -14,13 +14,14 @@ from llmcourse import __version__
 from llmcourse.core import answers, checks, extras
 from llmcourse.core.artifact import Artifact, sha256_of
 from llmcourse.core.config import CommandConfig, HubTarget
-from llmcourse.core.errors import LlmcourseError, PlanError
+from llmcourse.core.errors import LlmcourseError, PlanError, check_path
 from llmcourse.core.isolated import Job
 from llmcourse.core.machine import this_machine
 from llmcourse.core.model import ModelFacts, ModelRef, expanded, read_local
 from llmcourse.core.plan import Check, DatasetFacts, Facts, FileFacts, Plan, PlanModule
+from llmcourse.core.progress import silent
 from llmcourse.core.rates import read_rates
-from llmcourse.core.workspace import Workspace, read_artifact
+from llmcourse.core.workspace import Workspace, read_artifact, without_link
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -60,6 +61,7 @@ class Planning:
     planner: PlanModule
     ask: Ask
     foreseen: Mapping[str, ModelFacts] = field(default_factory=dict)  # models that others make first, by path
+    note: Callable[[str], None] = silent  # a sentence the user should see now
     _targets: dict[HubTarget, "Target | LlmcourseError"] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -80,7 +82,7 @@ class Planning:
     @cached_property
     def output(self) -> Path:
         if self.request.output or self.config.output:
-            return expanded(self.request.output or str(self.config.output)).absolute()
+            return without_link(expanded(self.request.output or str(self.config.output)).absolute())
         if self.push_wish:
             return Path(self.push_wish.repo.rpartition("/")[2]).absolute()
         stem = self.name if self.request.config == "-" else Path(self.request.config).stem
@@ -133,7 +135,7 @@ class Planning:
             name: str(
                 model.ref.place
                 if model.ref.is_local
-                else self.hub.download_small(model, asked.get("download", ()))
+                else self.hub.download_small(model, asked.get("download", ()), self.note)
             )
             for name, model in models.items()
         }
@@ -154,7 +156,7 @@ class Planning:
         if ref.path in self.foreseen:
             return replace(self.foreseen[ref.path], ref=ref)
         try:
-            return read_local(ref) if ref.is_local else self.hub.read_hub_model(ref)
+            return read_local(ref) if ref.is_local else self.hub.read_hub_model(ref, self.note)
         except LlmcourseError as error:
             return error
 
@@ -289,7 +291,7 @@ def _read_file(path: Path) -> FileFacts | LlmcourseError:
     try:
         return FileFacts(path.stat().st_size, sha256_of(path))
     except OSError as error:
-        return PlanError(f"{path} cannot be read ({error.strerror}).", "Check the path.", where=str(path))
+        return PlanError(f"{path} cannot be read ({error.strerror}).", check_path(path), where=str(path))
 
 
 def _digest(parts: Any) -> str:

@@ -1,11 +1,13 @@
 """What the YAML of `llmcourse family-tree` may say."""
 
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from llmcourse.core.config import ConfigFile, Strict
+from llmcourse.core.documents import Location
+from llmcourse.core.local_paths import Kind
 from llmcourse.core.model import ModelRef
 
 Direction = Literal["up", "down", "both"]
@@ -44,6 +46,8 @@ class CardTarget(Strict):
 
 class Config(ConfigFile):
     """Whose family, how far, and as what."""
+
+    PATHS: ClassVar[Mapping[Location, Kind]] = {("model",): "model"}
 
     model: Annotated[list[str], BeforeValidator(_list_of)] = Field(
         min_length=1, description="Hub ids, folders, or - for the references of a pipe; one or a list."

@@ -4,6 +4,7 @@ mergekit ignores keys that it does not know; here those that look like a typo ar
 others are named in the plan.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -15,12 +16,13 @@ from llmcourse.core.config import CommandConfig, Strict, unknown_key
 from llmcourse.core.documents import Document, Location, parse, read_documents
 from llmcourse.core.errors import ConfigError
 from llmcourse.core.model import ModelRef
+from llmcourse.merge.local_paths import move_stages
 from llmcourse.merge.options import MergeOptions
 from llmcourse.merge.recipe import Moe, Recipe, Reference, Stage, kind_of
 from llmcourse.merge.unknown_keys import drop_ignored
 
 # Fields of Config that are no keys of the YAML.
-_FILLED_WHEN_READ = frozenset({"source", "ignored_keys"})
+_FILLED_WHEN_READ = frozenset({"source", "read_from", "ignored_keys"})
 
 Profile = Literal["cpu", "cpu-high-ram", "gpu"]
 
@@ -43,6 +45,7 @@ class Config(CommandConfig):
     allow_pickle: bool = Field(False, description="Read pickled weights (.bin), which can run code.")
     card: CardWishes = Field(default_factory=CardWishes, description="The model card.")
     source: str = Field("", exclude=True, description="The document(s) as written; filled when read.")
+    read_from: str = Field("", exclude=True, description="Where they were read; filled when read.")
     ignored_keys: list[str] = Field(default_factory=list, exclude=True, description="Filled when read.")
 
     NOT_COMPUTED: ClassVar[frozenset[str]] = CommandConfig.NOT_COMPUTED | {"card"}
@@ -56,7 +59,12 @@ class Config(CommandConfig):
             wrapper = _lifted(first, set(cls.model_fields) - _FILLED_WHEN_READ)
             if "merge" in wrapper.data:
                 return _wrapped(wrapper, folder)
-        return _with_stages(wrapper, documents)
+        return _with_stages(wrapper, documents, folder)
+
+    @classmethod
+    def move_paths(cls, document: Document, folder: Path, start: Path | None = None) -> None:
+        """Of a document of mergekit, or of some keys of one."""
+        move_stages([document], folder, start)
 
     @classmethod
     def override_location(cls, location: Location) -> Location:
@@ -89,7 +97,8 @@ class Config(CommandConfig):
     def recipe_text(self) -> str:
         """The document(s) as written, comments included, unless overrides changed what they say."""
         if self.source:
-            written = _with_stages(Document({}, {}), parse(self.source, "source")).data["merge"]
+            documents = parse(self.source, "source")
+            written = _with_stages(Document({}, {}), documents, Path(self.read_from)).data["merge"]
             if Config(merge=written).merge == self.merge:
                 return self.source
         documents = [_plain(stage.model_dump(mode="json", exclude_unset=True)) for stage in self.merge]
@@ -134,7 +143,8 @@ def _lifted(document: Document, ours: set[str]) -> Document:
 def _wrapped(document: Document, folder: Path) -> Document:
     value = document.data["merge"]
     if isinstance(value, str):
-        return _with_stages(document, read_documents(str(folder / Path(value).expanduser())))
+        path = folder / Path(value).expanduser()
+        return _with_stages(document, read_documents(str(path)), path.parent)
     items = value if isinstance(value, list) else [value]
     if not items:
         raise ConfigError("merge holds no document.", "See configs/merge/.", document.where(("merge",)))
@@ -142,10 +152,12 @@ def _wrapped(document: Document, folder: Path) -> Document:
     for index, item in enumerate(items):
         prefix: Location = ("merge", index) if isinstance(value, list) else ("merge",)
         stages.append(Document(item, document.marks_of(*prefix)))
-    return _with_stages(document, stages)
+    return _with_stages(document, stages, folder)
 
 
-def _with_stages(wrapper: Document, stages: Sequence[Document]) -> Document:
+def _with_stages(wrapper: Document, stages: Sequence[Document], folder: Path) -> Document:
+    """`folder` is where relative paths of the stages start."""
+    move_stages(stages, folder)
     marks = {location: mark for location, mark in wrapper.marks.items() if location[:1] != ("merge",)}
     ignored: list[str] = []
     for index, stage in enumerate(stages):
@@ -155,8 +167,8 @@ def _with_stages(wrapper: Document, stages: Sequence[Document]) -> Document:
         marks |= stage.under("merge", index)
     data = dict(wrapper.data) | {"merge": [stage.data for stage in stages], "ignored_keys": ignored}
     if stages[0].text and stages[0] is not wrapper:
-        data["source"] = stages[0].text
-    return Document(data, marks)
+        data |= {"source": stages[0].text, "read_from": os.path.relpath(folder)}
+    return Document(data, marks, notes=[note for stage in stages for note in stage.notes])
 
 
 def walk_stages(config: Config) -> Iterator[Recipe | Moe]:

@@ -1,5 +1,6 @@
 """What the YAML of quantize-exl2 may say."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -7,6 +8,8 @@ from pydantic import Field, field_validator, model_validator
 
 from llmcourse.core.calibration import Calibration
 from llmcourse.core.config import CardWishes, CommandConfig, HubTarget
+from llmcourse.core.documents import Location
+from llmcourse.core.local_paths import Kind
 from llmcourse.core.model import ModelRef, expanded
 from llmcourse.quality.wish import QualityOrNone
 from llmcourse.quantize_exl2.naming import is_width, width_repo
@@ -62,6 +65,11 @@ class Config(CommandConfig):
         None, description="Measure each result against the unquantized model on this text."
     )
     card: CardWishes = Field(default_factory=CardWishes, description="The model card.")
+
+    PATHS: ClassVar[Mapping[Location, Kind]] = {
+        ("model",): "model", ("measurement",): "file", ("calibration", "text"): "file",
+        ("calibration", "file"): "file", ("quality",): "file", ("quality", "text"): "file",
+    }  # fmt: skip
 
     # A result stays of use when others are asked for; so it is with what is measured.
     NOT_COMPUTED: ClassVar[frozenset[str]] = CommandConfig.NOT_COMPUTED | {

@@ -1,6 +1,7 @@
 """What the YAML of quantize-gguf may say."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any, ClassVar
 
@@ -8,6 +9,8 @@ from pydantic import Field, field_validator
 
 from llmcourse.core.calibration import LINES, TABLE, Calibration, Source
 from llmcourse.core.config import CardWishes, CommandConfig, check_patterns
+from llmcourse.core.documents import Location
+from llmcourse.core.local_paths import Kind
 from llmcourse.core.model import ModelRef, expanded
 from llmcourse.quality.sizes import CONTEXT
 from llmcourse.quality.wish import QualityOrNone
@@ -64,6 +67,12 @@ class Config(CommandConfig):
     allow_pickle: bool = Field(False, description="Read pickled weights (.bin), which can run code.")
     trust_remote_code: bool = Field(False, description="Run tokenizer code that the model brings.")
     card: CardWishes = Field(default_factory=CardWishes, description="The model card.")
+
+    PATHS: ClassVar[Mapping[Location, Kind]] = {
+        ("model",): "model", ("base",): "model", ("converter",): "file",
+        ("imatrix",): "file", ("imatrix", "text"): "file", ("imatrix", "file"): "file",
+        ("quality",): "file", ("quality", "text"): "file",
+    }  # fmt: skip
 
     # A type that is made stays of use when others are asked for; so it is with what is measured.
     NOT_COMPUTED: ClassVar[frozenset[str]] = CommandConfig.NOT_COMPUTED | {

@@ -82,6 +82,12 @@ def _answer_checks(config: Config, answers: Mapping[str, Any]) -> Iterator[Check
             "Leave pre_tokenizer out to find one that fits.",
         )
     yield ok("converter", f"knows {answers['architecture']}")
+    if answers.get("missing_nextn"):
+        yield warn(
+            "layers",
+            "config.json promises layers that predict further tokens (MTP), and the weights have none: the "
+            "files are made without them, so without speculative decoding by the model itself.",
+        )
     yield from _matrix_checks(config, answers)
 
 

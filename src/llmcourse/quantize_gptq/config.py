@@ -1,6 +1,7 @@
 """What the YAML of quantize-gptq may say."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -8,6 +9,8 @@ from pydantic import Field, field_serializer, field_validator, model_validator
 
 from llmcourse.core.calibration import Calibration
 from llmcourse.core.config import CardWishes, CommandConfig, Strict, check_patterns
+from llmcourse.core.documents import Location
+from llmcourse.core.local_paths import Kind
 from llmcourse.core.model import ModelRef
 from llmcourse.quality.wish import QualityOrNone
 
@@ -86,6 +89,11 @@ class Config(CommandConfig):
     )
     trust_remote_code: bool = Field(False, description="Run code that the model brings.")
     card: CardWishes = Field(default_factory=CardWishes, description="The model card.")
+
+    PATHS: ClassVar[Mapping[Location, Kind]] = {
+        ("model",): "model", ("calibration", "text"): "file", ("calibration", "file"): "file",
+        ("quality",): "file", ("quality", "text"): "file",
+    }  # fmt: skip
 
     # What is measured changes no weight.
     NOT_COMPUTED: ClassVar[frozenset[str]] = CommandConfig.NOT_COMPUTED | {"quality", "card"}

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from llmcourse.core.artifact import Artifact
-from llmcourse.core.config import apply_override, validate
+from llmcourse.core.config import validate
 from llmcourse.core.console import Console
 from llmcourse.core.documents import Document, read_documents
 from llmcourse.core.errors import HandedOver, LlmcourseError, Problems, file_error, unknown_name
-from llmcourse.core.workspace import Workspace, write_text
+from llmcourse.core.overrides import apply_override
+from llmcourse.core.workspace import Workspace, without_link, write_text
 from llmcourse.run import show
 from llmcourse.run.config import Config
 from llmcourse.run.looking import look, source_of
-from llmcourse.run.making import Settings, artifact_of, config_of, draw_family, published
+from llmcourse.run.making import Settings, artifact_of, config_of, draw_family, move_typed, published
 from llmcourse.run.outlook import Outlook, Whole
 from llmcourse.run.steps import FAMILY_TREE, PUSH, Work, works
 
@@ -77,7 +78,7 @@ def execute(request: Request, console: Console) -> int:
     """
     pipeline, document = _read(request)
     output = _output(request, pipeline)
-    folder = Path.cwd() if request.pipeline == "-" else Path(request.pipeline).absolute().parent
+    folder = _folder(request)
     found = works(pipeline, folder, output, document.where)
     settings = Settings(console, folder, request.no_push, request.force, document)
     whole = look(found, settings)
@@ -97,8 +98,13 @@ def execute(request: Request, console: Console) -> int:
     return next((each.error.exit_code for each in done if each.error), 0)
 
 
+def _folder(request: Request) -> Path:
+    return Path.cwd() if request.pipeline == "-" else Path(request.pipeline).absolute().parent
+
+
 def _read(request: Request) -> tuple[Config, Document]:
-    document = Config.arrange(read_documents(request.pipeline), Path.cwd())
+    folder = _folder(request)
+    document = Config.arrange(read_documents(request.pipeline), folder)
     steps = document.data.get("steps") if isinstance(document.data, dict) else None
     named = list(map(str, steps)) if isinstance(steps, dict) else []
     for override in request.overrides:
@@ -106,13 +112,14 @@ def _read(request: Request) -> tuple[Config, Document]:
         if step and named and step[1] not in named:
             raise unknown_name("step", step[1], named, override)
         apply_override(document, override, Config)
+        move_typed(document, override, folder)
     return validate(Config, document), document
 
 
 def _output(request: Request, pipeline: Config) -> Path:
     named = request.output or pipeline.output
     stem = "pipeline" if request.pipeline == "-" else Path(request.pipeline).stem
-    return Path(named or stem).expanduser().absolute()
+    return without_link(Path(named or stem).expanduser().absolute())
 
 
 def _refusal(whole: Whole) -> LlmcourseError:

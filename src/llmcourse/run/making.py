@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
@@ -9,15 +10,16 @@ from typing import Any, cast
 
 from llmcourse.core.artifact import Artifact
 from llmcourse.core.command import Command, opened
-from llmcourse.core.config import CommandConfig, put_value, validate
+from llmcourse.core.config import CommandConfig, validate
 from llmcourse.core.console import Console
 from llmcourse.core.documents import Document, read_documents
 from llmcourse.core.errors import ConfigError
 from llmcourse.core.model import ModelFacts
+from llmcourse.core.overrides import put_value
 from llmcourse.core.planning import Request
 from llmcourse.core.workspace import is_as_made, read_artifact
 from llmcourse.run.config import Publication
-from llmcourse.run.steps import REFERENCE, Work, texts_of
+from llmcourse.run.steps import MAKERS, REFERENCE, Work, texts_of
 
 
 @dataclass
@@ -39,6 +41,14 @@ class Settings:
     no_push: bool
     force: bool
     document: Document
+    told: set[str] = field(default_factory=set)
+
+    def tell(self, *documents: Document) -> None:
+        """Say what was odd in them, once."""
+        for note in (note for document in documents for note in document.notes):
+            if note not in self.told:
+                self.told.add(note)
+                self.console.note(note)
 
     def console_of_step(self) -> StepConsole:
         mine = self.console
@@ -69,20 +79,54 @@ def _published(value: Any, published: Mapping[str, str]) -> Any:
 
 
 def _config_as_written(work: Work, settings: Settings) -> CommandConfig:
-    package = f"llmcourse.{work.command.replace('-', '_')}"
-    model = cast(type[CommandConfig], import_module(f"{package}.config").Config)
+    model = _config_class(work.command)
     written = settings.document.marks_of(*work.place)
     if work.config is None:
-        return validate(model, model.arrange([Document(dict(work.settings), written)], settings.folder))
+        own = Document(deepcopy(dict(work.settings)), written)
+        document = model.arrange([own], settings.folder)
+        settings.tell(document)
+        return validate(model, document)
     documents = read_documents(str(work.config))
     _refuse_references(documents, settings)
     document = model.arrange(documents, work.config.absolute().parent)
-    for key, value in work.settings.items():
+    own = Document(deepcopy(dict(work.settings)), written)
+    model.move_paths(own, settings.folder)
+    settings.tell(document, own)
+    for key, value in own.data.items():
         location = model.override_location((key,))
         put_value(document.data, location, value, f"with.{key}")
         marks = settings.document.marks_of(*work.place, key)
         document.marks |= {(*location, *place): mark for place, mark in marks.items()}
     return validate(model, document)
+
+
+def move_typed(document: Document, override: str, folder: Path) -> None:
+    """A path in an override starts at the current folder; have it start at `folder`, the pipeline's."""
+    head, step, part, *location = [*override.partition("=")[0].split("."), "", ""]
+    location = [key for key in location if key]
+    if (head, part) != ("steps", "with") or not location:
+        return
+    said = document.data["steps"][step]
+    command = said.get("command") or step
+    if command not in MAKERS:
+        return
+    keys: list[Any] = [int(key) if key.isdecimal() else key for key in location]
+    holder = said["with"]
+    for key in keys[:-1]:
+        holder = holder[key]
+    alone: Any = holder[keys[-1]]
+    for key in reversed(keys):
+        alone = {key: alone}
+    own = Document(alone, {})
+    _config_class(command).move_paths(own, Path.cwd(), folder)
+    for key in keys:
+        alone = alone[key]
+    holder[keys[-1]] = alone
+
+
+def _config_class(command: str) -> type[CommandConfig]:
+    package = f"llmcourse.{command.replace('-', '_')}"
+    return cast(type[CommandConfig], import_module(f"{package}.config").Config)
 
 
 def _refuse_references(documents: Sequence[Document], settings: Settings) -> None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from llmcourse.core.hub.client import use_quietly as use_quietly
     from llmcourse.core.hub.datasets import read_dataset as read_dataset
     from llmcourse.core.hub.datasets import stream_error as stream_error
+    from llmcourse.core.hub.downloads import download as download
+    from llmcourse.core.hub.downloads import download_small as download_small
     from llmcourse.core.hub.editing import Place as Place
     from llmcourse.core.hub.editing import create as create
     from llmcourse.core.hub.editing import edit as edit
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
     from llmcourse.core.hub.editing import read_texts as read_texts
     from llmcourse.core.hub.evaluations import eval_results_text as eval_results_text
     from llmcourse.core.hub.evaluations import read_benchmark as read_benchmark
-    from llmcourse.core.hub.models import download as download
-    from llmcourse.core.hub.models import download_small as download_small
     from llmcourse.core.hub.models import read_hub_model as read_hub_model
     from llmcourse.core.hub.pushing import push as push
     from llmcourse.core.hub.target import Target as Target
@@ -42,7 +42,8 @@ _NAMES = {
     "editing": ("Place", "create", "edit", "is_private", "list_paths", "read_texts"),
     "writable": ("editable",),
     "evaluations": ("eval_results_text", "read_benchmark"),
-    "models": ("download", "download_small", "read_hub_model"),
+    "downloads": ("download", "download_small"),
+    "models": ("read_hub_model",),
     "pushing": ("push",),
     "target": ("Target", "read_target"),
 }  # fmt: skip

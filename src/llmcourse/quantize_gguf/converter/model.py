@@ -13,8 +13,10 @@ from typing import Any
 import torch
 
 from llmcourse.core.errors import LlmcourseError, PlanError, file_error
+from llmcourse.quantize_gguf.converter.intercepted import intercepted
 from llmcourse.quantize_gguf.converter.library import Converter
 from llmcourse.quantize_gguf.converter.metadata import known_metadata
+from llmcourse.quantize_gguf.converter.nextn import Nextn, left_out, read_nextn
 from llmcourse.quantize_gguf.converter.pre_tokenizer import PreTokenizer, Resolver
 
 logger = logging.getLogger(__name__)
@@ -36,6 +38,19 @@ class Vocabulary:
     pre_tokenizer: PreTokenizer
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What the converter would write now.
+
+    `model` is the object that filled `writer`: some of the converter's classes hand all work to an inner one.
+    """
+
+    model: Any
+    writer: Any
+    pre_tokenizer: PreTokenizer
+    nextn: Nextn
+
+
 @dataclass
 class Preparer:
     """Lays models out; reads a tokenizer once, however often its model comes."""
@@ -44,39 +59,66 @@ class Preparer:
     _vocabularies: dict[str, Vocabulary] = field(default_factory=dict)
 
     def prepare(
-        self, folder: Path, metadata: Mapping[str, Any], pre_tokenizer: str | None, scratch: Path
-    ) -> tuple[Any, PreTokenizer]:
-        """Return the converter's model, ready to be written, and which pre-tokenizer it has.
+        self,
+        folder: Path,
+        metadata: Mapping[str, Any],
+        pre_tokenizer: str | None,
+        scratch: Path,
+        is_projector: bool = False,
+    ) -> Prepared:
+        """Have the converter do all that it does before it computes values.
 
         Args:
             metadata: what to write in place of what the converter finds or guesses; see `known_metadata`.
             pre_tokenizer: llama.cpp's name of it, None to find out.
+            is_projector: lay out the vision or audio encoder (`--mmproj`) instead of the language model.
 
         Raises:
             PlanError: the converter does not support this model, or a file of it is missing or damaged.
         """
         check_kind(folder)
         gguf = self.converter.gguf
-        with converter_errors(), torch.inference_mode(), known_metadata(gguf, metadata, scratch):
-            model = self._model_class(folder)(folder, gguf.LlamaFileType.GUESSED, scratch / "unwritten.gguf")
-            if _is_float32(model):
-                model.ftype = gguf.LlamaFileType.ALL_F32  # the converter would guess half precision
-            model.set_vocab = partial(self._set_vocabulary, model, pre_tokenizer, scratch)
-            model.prepare_tensors()
-            model.prepare_metadata(vocab_only=False)
-        _check_vocabulary(model.gguf_writer)
-        return model, self._vocabularies[_fingerprint(folder)].pre_tokenizer
+        read_vocabulary = partial(self._set_vocabulary, given=pre_tokenizer, scratch=scratch)
+        with (
+            converter_errors(),
+            torch.inference_mode(),
+            known_metadata(gguf, metadata, scratch),
+            intercepted(self.converter, read_vocabulary) as found,
+            self._made(folder, scratch, is_projector) as (model, nextn),
+        ):
+            found.write(model)
+        _check_vocabulary(found.writer)
+        vocabulary = self._vocabularies.get(_fingerprint(folder))
+        known = vocabulary.pre_tokenizer if vocabulary and not is_projector else PreTokenizer(None, "none")
+        return Prepared(found.model, found.writer, known, nextn)
 
-    def _model_class(self, folder: Path) -> Any:
+    @contextmanager
+    def _made(self, folder: Path, scratch: Path, is_projector: bool) -> Iterator[tuple[Any, Nextn]]:
+        """The converter's model, in the precision of its weights, without layers that are not there."""
+        kinds = self.converter.gguf.LlamaFileType
+        hparams = self.converter.conversion.ModelBase.load_hparams(folder, False)
+        model_class = self._model_class(hparams, is_projector)
+        unwritten = scratch / "unwritten.gguf"
+        nextn = read_nextn(hparams, folder)
+        with left_out(model_class, nextn, hparams) as arguments:
+            model = model_class(folder, kinds.GUESSED, unwritten, **arguments)
+            if _is_float32(model):  # the converter guesses half precision for these
+                model = model_class(folder, kinds.ALL_F32, unwritten, **arguments)
+            yield model, nextn
+
+    def _model_class(self, hparams: dict[str, Any], is_projector: bool) -> Any:
         conversion = self.converter.conversion
-        hparams = conversion.ModelBase.load_hparams(folder, False)
-        architecture = conversion.get_model_architecture(hparams, conversion.ModelType.TEXT)
+        kind = conversion.ModelType.MMPROJ if is_projector else conversion.ModelType.TEXT
+        architecture = conversion.get_model_architecture(hparams, kind)
         try:
-            return conversion.get_model_class(architecture)
-        except NotImplementedError:
+            return conversion.get_model_class(architecture, mmproj=is_projector)
+        except (NotImplementedError, KeyError):  # it lists names that no class is registered for
+            what = "the vision encoder of" if is_projector else "the architecture"
             raise PlanError(
-                f"llama.cpp's converter does not support the architecture {architecture}.",
-                "Quantize another model, or use a newer llama-cpp-python if it supports this one.",
+                f"llama.cpp's converter does not support {what} {architecture}.",
+                "Leave mmproj out, or use a newer llama-cpp-python if it supports this one."
+                if is_projector
+                else "Quantize another model, or use a newer llama-cpp-python if it supports this one.",
             ) from None
 
     def _set_vocabulary(self, model: Any, given: str | None, scratch: Path) -> None:

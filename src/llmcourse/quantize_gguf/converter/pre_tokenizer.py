@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from llmcourse.core.errors import LibraryError, PlanError
+from llmcourse.quantize_gguf.converter.intercepted import OURS
 from llmcourse.quantize_gguf.converter.library import Converter
 from llmcourse.quantize_gguf.converter.sample_text import sample_texts
 from llmcourse.quantize_gguf.converter.source import PRE_TOKENIZERS
@@ -132,6 +133,7 @@ class Resolver:
         """A file with the tokenizer and nothing else."""
         source = self._model.gguf_writer
         writer = self._converter.gguf.GGUFWriter(path, source.arch)
+        setattr(writer, OURS, True)
         for key, entry in source.kv_data[0].items():
             if key.startswith("tokenizer."):
                 writer.add_key_value(key, entry.value, entry.type, entry.sub_type)

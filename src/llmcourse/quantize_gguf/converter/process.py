@@ -14,7 +14,8 @@ The first two take `settings["pre_tokenizer"]` (llama.cpp's name of it, or None)
 
     architecture, hf_architecture, outtype ("bf16", …), file_type (llama.cpp's number), name, n_params,
     n_tensors, size_bytes, tokenizer_model, vocab_size, context_length (None if not known),
-    has_chat_template, pre_tokenizer {name, how: "known" | "matched" | "given" | "none", candidates, matches}
+    has_chat_template, missing_nextn (how many layers that predict further tokens config.json promises and the
+    weights lack), pre_tokenizer {name, how: "known" | "matched" | "given" | "none", candidates, matches}
 """
 
 import logging
@@ -31,8 +32,7 @@ from llmcourse.quantize_gguf.converter.encoders import use_fast_encoders
 from llmcourse.quantize_gguf.converter.gguf_file import write_file, write_skeleton
 from llmcourse.quantize_gguf.converter.library import import_converter
 from llmcourse.quantize_gguf.converter.lora import convert_lora
-from llmcourse.quantize_gguf.converter.model import Preparer, converter_errors
-from llmcourse.quantize_gguf.converter.pre_tokenizer import PreTokenizer
+from llmcourse.quantize_gguf.converter.model import Prepared, Preparer, converter_errors
 from llmcourse.quantize_gguf.converter.stand_in import make_stand_in
 
 logging.basicConfig(level=logging.INFO)
@@ -57,21 +57,21 @@ def _examine(job: Job, progress: Progress) -> Iterator[OutputFile]:
     if tensors := job.settings.get("tensors"):
         folder = make_stand_in(folder, tensors, job.scratch / "stand-in")
     with progress.step("examine the model"):
-        model, pre_tokenizer = _prepared(job, folder)
-        facts = _facts(model, pre_tokenizer)
+        prepared = _prepared(job, folder)
+        facts = _facts(prepared)
         with converter_errors():
-            facts["size_bytes"] = write_skeleton(model.gguf_writer, job.scratch / "skeleton.gguf")
+            facts["size_bytes"] = write_skeleton(prepared.writer, job.scratch / "skeleton.gguf")
     write_json(job.scratch / "result.json", facts)
     yield from ()
 
 
 def _convert(job: Job, progress: Progress) -> Iterator[OutputFile]:
-    model, pre_tokenizer = _prepared(job, Path(job.inputs["model"]))
-    facts = _facts(model, pre_tokenizer)
+    prepared = _prepared(job, Path(job.inputs["model"]))
+    facts = _facts(prepared)
     partial = job.scratch / "partial.gguf"
     try:
         with converter_errors():
-            file = write_file(model.gguf_writer, partial, job.settings["name"], progress)
+            file = write_file(prepared.writer, partial, job.settings["name"], progress)
         partial.replace(job.files / file.path)
     finally:
         partial.unlink(missing_ok=True)  # on a full disk its place is needed
@@ -88,18 +88,19 @@ def _lora(job: Job, progress: Progress) -> Iterator[OutputFile]:
     yield OutputFile.of(job.files, job.settings["name"])
 
 
-def _prepared(job: Job, folder: Path) -> tuple[Any, PreTokenizer]:
+def _prepared(job: Job, folder: Path) -> Prepared:
     metadata, name = job.settings.get("metadata", {}), job.settings.get("pre_tokenizer")
-    return _PREPARER.prepare(folder, metadata, name, job.scratch)
+    is_projector = job.settings.get("is_projector", False)
+    return _PREPARER.prepare(folder, metadata, name, job.scratch, is_projector)
 
 
-def _facts(model: Any, pre_tokenizer: PreTokenizer) -> dict[str, Any]:
-    writer = model.gguf_writer
+def _facts(prepared: Prepared) -> dict[str, Any]:
+    model, writer = prepared.model, prepared.writer
     entries = {key: entry.value for key, entry in writer.kv_data[0].items()}
     architecture = entries["general.architecture"]
     return {
         "architecture": architecture,
-        "hf_architecture": model.hf_arch,
+        "hf_architecture": getattr(model, "hf_arch", ""),  # projectors have none
         "outtype": model.ftype.name.removeprefix("MOSTLY_").removeprefix("ALL_").lower(),
         "file_type": int(model.ftype),
         "name": entries["general.name"],
@@ -109,5 +110,6 @@ def _facts(model: Any, pre_tokenizer: PreTokenizer) -> dict[str, Any]:
         "vocab_size": len(entries.get("tokenizer.ggml.tokens", ())),
         "context_length": entries.get(f"{architecture}.context_length"),
         "has_chat_template": "tokenizer.chat_template" in entries,
-        "pre_tokenizer": pre_tokenizer.as_json(),
+        "missing_nextn": prepared.nextn.promised if prepared.nextn.is_missing else 0,
+        "pre_tokenizer": prepared.pre_tokenizer.as_json(),
     }
