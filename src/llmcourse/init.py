@@ -8,7 +8,7 @@ from llmcourse.core.workspace import write_json
 from llmcourse.schema import schema_of
 
 # The one that most people want first.
-_USUAL = {"merge": "slerp", "autoeval": "nous", "family-tree": "ancestors", "run": "nightly"}
+_USUAL = {"merge": "slerp", "autoeval": "tiny", "family-tree": "ancestors", "run": "nightly"}
 # What the YAML extension of editors reads.
 _SCHEMA_LINE = "# yaml-language-server: $schema="
 

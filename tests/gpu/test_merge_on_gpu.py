@@ -1,10 +1,9 @@
 """Merging on a CUDA device: `pytest -m gpu`."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.tiny_configs import tiny_configs
 
 from llmcourse.core.machine import this_machine
 from llmcourse.testing.hub import LoopbackHub
@@ -14,7 +13,7 @@ pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not this_machine().gpus, reason="no CUDA device on this machine"),
 ]
-CONFIGS = Path("configs/merge").absolute()
+CONFIGS = tiny_configs("merge")
 
 
 @pytest.mark.parametrize("name", ["linear", "slerp", "task_arithmetic"])

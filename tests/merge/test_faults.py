@@ -10,8 +10,9 @@ from filelock import FileLock
 from llmcourse.testing.hub import Fault, LoopbackHub
 from llmcourse.testing.models import CODE_ID, PROSE_ID, Family
 from llmcourse.testing.plugin import Cli, Result, as_user
+from tests.tiny_configs import tiny_configs
 
-LINEAR = Path("configs/merge/linear.yaml").absolute()
+LINEAR = tiny_configs("merge") / "linear.yaml"
 ARGUMENTS = ("merge", "linear.yaml", "options.out_shard_size=2M", "-o", "out")
 PUSH = (*ARGUMENTS, "--push", "alice/merged")
 

@@ -16,9 +16,10 @@ from llmcourse.core.workspace import read_artifact
 from llmcourse.testing.hub import LoopbackHub
 from llmcourse.testing.models import BASE_ID, CODE_ID, PROSE_ID, Family
 from llmcourse.testing.plugin import Cli, as_user
+from tests.tiny_configs import tiny_configs
 
-DARE = Path("configs/merge/dare_ties.yaml").absolute()
-LINEAR = Path("configs/merge/linear.yaml").absolute()
+DARE = tiny_configs("merge") / "dare_ties.yaml"
+LINEAR = tiny_configs("merge") / "linear.yaml"
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ import pytest
 from llmcourse.testing.hub import LoopbackHub
 from llmcourse.testing.models import BASE_ID, CODE_ID, PROSE_ID, Family, build_lora, perplexity
 from llmcourse.testing.plugin import Cli, as_user
+from tests.tiny_configs import tiny_configs
 
-CONFIGS = Path("configs/merge").absolute()
+CONFIGS = tiny_configs("merge")
 LINEAR = """\
 models:
   - model: {first}

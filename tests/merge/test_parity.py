@@ -13,8 +13,9 @@ from llmcourse.core.older_names import with_older_names
 from llmcourse.testing.hub import LoopbackHub
 from llmcourse.testing.models import BASE_ID, CODE_ID, PROSE_ID, Family
 from llmcourse.testing.plugin import Cli, as_user
+from tests.tiny_configs import tiny_configs
 
-CONFIGS = Path("configs/merge").absolute()
+CONFIGS = tiny_configs("merge")
 # Without a base_model, mergekit draws by lot which model gives config and tokenizer.
 WITHOUT_DONOR = ("linear", "passthrough", "multi-stage")
 NAMES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))

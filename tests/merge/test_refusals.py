@@ -1,15 +1,14 @@
 """mergekit's own kinds of refusal: found in the plan, with both sentences, before any weight is sent."""
 
-from pathlib import Path
-
 import pytest
 
 from llmcourse.testing.hub import LoopbackHub
 from llmcourse.testing.models import CODE_ID, Family, build_random_llama
 from llmcourse.testing.plugin import Cli, Result, as_user
+from tests.tiny_configs import tiny_configs
 
-SLERP = Path("configs/merge/slerp.yaml").absolute()
-LINEAR = Path("configs/merge/linear.yaml").absolute()
+SLERP = tiny_configs("merge") / "slerp.yaml"
+LINEAR = tiny_configs("merge") / "linear.yaml"
 
 
 def refused(result: Result, hub: LoopbackHub, exit_code: int = 4) -> str:

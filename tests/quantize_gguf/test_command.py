@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
@@ -25,8 +24,9 @@ from tests.quantize_gguf.builders import (
     whole,
     write_config,
 )
+from tests.tiny_configs import tiny_configs
 
-USUAL = Path("configs/quantize-gguf/usual.yaml").absolute()
+USUAL = tiny_configs("quantize-gguf") / "usual.yaml"
 
 METADATA = {
     "name": "tiny-llama-code",

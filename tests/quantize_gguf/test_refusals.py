@@ -11,8 +11,9 @@ from llmcourse.testing.hub import LoopbackHub
 from llmcourse.testing.models import CODE_ID, Family, build_random_llama
 from llmcourse.testing.plugin import Cli, Result
 from tests.quantize_gguf.builders import logged_in, program, write_config
+from tests.tiny_configs import tiny_configs
 
-USUAL = Path("configs/quantize-gguf/usual.yaml").absolute()
+USUAL = tiny_configs("quantize-gguf") / "usual.yaml"
 
 
 @pytest.fixture
