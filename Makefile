@@ -17,10 +17,10 @@ INSTALL_CHROMIUM := $(if $(CHROMIUM),true,[ "$$(id -u)" = 0 ] && command -v apt-
 .PHONY: architectures docs demo test models browser mermaid slow torture schemas test-gpu lint fix bench constraints dist release test-pythons clean
 
 demo: $(VENV)/.demo
-	$(BIN)/python -m llmcourse.testing.demo
+	@$(BIN)/python -m llmcourse.testing.demo
 
 test: lint models browser mermaid
-	MERMAID_JS="$$(ls $(MERMAID) 2>/dev/null)" $(BIN)/pytest -n auto --dist worksteal -m "not slow and not gpu" $(ARGS)
+	MERMAID_JS="$$(ls $(MERMAID) 2>/dev/null)" $(BIN)/pytest -n auto --dist worksteal -m "not slow and not gpu and not real" $(ARGS)
 
 # Trained once per machine and kept: tests share them, and each has its own time limit.
 models: $(VENV)/.dev
@@ -38,7 +38,12 @@ mermaid: $(BIN)/uv
 
 # Compares with llama.cpp's own tools too, which are built once (minutes).
 slow: $(VENV)/.dev
-	LLAMA_CPP_TOOLS="$$($(BIN)/python bench/llama_tools.py $(VENV)/llama.cpp)" $(BIN)/pytest -n auto --dist worksteal -m "slow or gpu" $(ARGS)
+	LLAMA_CPP_TOOLS="$$($(BIN)/python bench/llama_tools.py $(VENV)/llama.cpp)" $(BIN)/pytest -n auto --dist worksteal -m "(slow or gpu) and not real" $(ARGS)
+
+# With a real language model, SmolLM2-135M-Instruct.
+.PHONY: real
+real: $(VENV)/.dev
+	$(BIN)/pytest -m real $(ARGS)
 
 # Breaks the world around every command and writes docs/reliability.md; ARGS="--only kill merge" does a part.
 torture: models
@@ -115,8 +120,8 @@ $(BIN)/uv:
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt uv
 
 $(VENV)/.demo: $(BIN)/uv pyproject.toml constraints.txt
-	@echo "installing llmcourse[merge,gguf], building llama.cpp for it (minutes, once) …"
-	@$(INSTALL) --editable '.[merge,gguf]'
+	@echo "installing llmcourse[demo], building llama.cpp for it (minutes, once) …"
+	@$(INSTALL) --editable '.[demo]'
 	@$(BIN)/python -m compileall -q src
 	@touch $@
 

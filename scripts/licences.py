@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "licences.md"
-EXTRAS = ("merge", "gguf", "gptq", "exl2", "eval", "leaderboard", "ray", "runpod", "tree")
+EXTRAS = ("merge", "gguf", "gptq", "exl2", "eval", "leaderboard", "ray", "runpod", "tree", "demo")
 # Whoever ships these with a program of their own has duties that MIT, BSD and Apache do not know.
 _COPYLEFT = ("GPL", "MPL", "EPL", "Mozilla", "Eclipse")
 # Where the metadata says nothing, or the whole text: what the project's own LICENSE file says.

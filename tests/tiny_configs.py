@@ -20,6 +20,7 @@ _INSTEAD = {
     "Qwen/Qwen3-0.6B": CODE_ID,
     "llmcourse-demo/SmolLM2-135M-python": CODE_ID,
     "llmcourse-demo/SmolLM2-135M-merging": PROSE_ID,
+    "llmcourse-demo/SmolLM2-135M-Instruct": BASE_ID,
     "[0, 30]": "[0, 4]",
     "[0, 20]": "[0, 3]",
     "[10, 30]": "[1, 4]",

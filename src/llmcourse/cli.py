@@ -14,6 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from llmcourse import __version__, completion, options
+from llmcourse.demo import add_demo
 from llmcourse.doctor.arguments import add_doctor
 from llmcourse.endings import end_with
 from llmcourse.family_tree import arguments as family_tree
@@ -26,40 +27,40 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "merge": (
         "Merge models with mergekit: one YAML in, one model out, on the Hub if you like.",
         (
-            "llmcourse merge configs/merge/slerp.yaml -o merged",
+            "llmcourse merge slerp.yaml -o merged",
             "llmcourse merge mergekit.yml dtype=float16 --push me/merged --private",
-            "llmcourse merge configs/merge/ties.yaml --dry-run",
+            "llmcourse merge ties.yaml --dry-run",
         ),
     ),
     "quantize-gguf": (
         "Quantize a model to GGUF with llama.cpp: one conversion, many types, each tried and measured.",
         (
-            "llmcourse quantize-gguf configs/quantize-gguf/usual.yaml model=org/name --push me/name-GGUF",
-            "llmcourse quantize-gguf configs/quantize-gguf/quality.yaml 'types=[Q4_K_M, Q8_0]' --dry-run",
+            "llmcourse quantize-gguf usual.yaml model=org/name --push me/name-GGUF",
+            "llmcourse quantize-gguf quality.yaml 'types=[Q4_K_M, Q8_0]' --dry-run",
             "llmcourse merge m.yaml -q | llmcourse quantize-gguf g.yaml model=- -q",
         ),
     ),
     "quantize-gptq": (
         "Quantize a model to GPTQ or AWQ with gptqmodel, on the CPU too, reloaded and measured.",
         (
-            "llmcourse quantize-gptq configs/quantize-gptq/usual.yaml model=org/name --push me/name-GPTQ",
-            "llmcourse quantize-gptq configs/quantize-gptq/quality.yaml bits=3 --dry-run",
+            "llmcourse quantize-gptq usual.yaml model=org/name --push me/name-GPTQ",
+            "llmcourse quantize-gptq quality.yaml bits=3 --dry-run",
             "llmcourse merge m.yaml -q | llmcourse quantize-gptq g.yaml model=- -q",
         ),
     ),
     "quantize-exl2": (
         "Quantize a model to EXL2 with exllamav2 on a GPU: one measurement, then a result for each size.",
         (
-            "llmcourse quantize-exl2 configs/quantize-exl2/usual.yaml model=org/name --push me/name-exl2",
-            "llmcourse quantize-exl2 configs/quantize-exl2/usual.yaml bits_per_weight=4.25 --dry-run",
-            "llmcourse quantize-exl2 configs/quantize-exl2/more-sizes.yaml measurement=measurement.json",
+            "llmcourse quantize-exl2 usual.yaml model=org/name --push me/name-exl2",
+            "llmcourse quantize-exl2 usual.yaml bits_per_weight=4.25 --dry-run",
+            "llmcourse quantize-exl2 more-sizes.yaml measurement=measurement.json",
         ),
     ),
     "autoeval": (
         "Benchmark models with lm-eval, here, on a Ray cluster or on rented GPUs: figures you can trust.",
         (
-            "llmcourse autoeval configs/autoeval/nous.yaml model=org/name -o scores",
-            "llmcourse autoeval configs/autoeval/tiny.yaml 'model=[one, two]' --dry-run",
+            "llmcourse autoeval nous.yaml model=org/name -o scores",
+            "llmcourse autoeval tiny.yaml 'model=[one, two]' --dry-run",
             "llmcourse merge m.yaml -q | llmcourse autoeval e.yaml model=- -q",
         ),
     ),
@@ -164,6 +165,7 @@ add_subcommands(app)
 READERS = (*COMMANDS, family_tree.NAME, pipelines.NAME)  # of a config
 add_first_steps(app, READERS)
 add_doctor(app, READERS)
+add_demo(app)
 
 
 def _interrupt(*_: object) -> NoReturn:

@@ -41,6 +41,7 @@ EXTRAS = {
     "ray",
     "runpod",
     "tree",
+    "demo",
     "all",
     "release",
     "dev",

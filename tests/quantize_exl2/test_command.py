@@ -62,5 +62,5 @@ def test_a_model_that_cannot_be_converted_is_told_beside_a_missing_gpu(llmcourse
 
 
 def test_the_help_names_the_configs(llmcourse: Cli) -> None:
-    assert "configs/quantize-exl2/usual.yaml" in llmcourse("quantize-exl2", "--help").stdout
+    assert "quantize-exl2 usual.yaml" in llmcourse("quantize-exl2", "--help").stdout
     assert Path("configs/quantize-exl2/usual.yaml").is_file()

@@ -174,7 +174,7 @@ def load(
     if not isinstance(document.data, dict):
         raise ConfigError(
             "The config is not a set of keys with values.",
-            "Write lines of key: value; see configs/ for examples.",
+            "Write lines of key: value, as `llmcourse init` does.",
             document.where(()),
         )
     for text in document.notes:

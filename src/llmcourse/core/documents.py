@@ -112,7 +112,7 @@ def parse(text: str, name: str) -> list[Document]:
         raise ConfigError(f"{name} is not YAML: {error}.", "Correct the file.", where=name) from None
     documents = [document for document in documents if document.data is not None]
     if not documents:
-        raise ConfigError(f"{name} is empty.", "Write a config; see configs/ for examples.", where=name)
+        raise ConfigError(f"{name} is empty.", "`llmcourse init` lists configs to start from.", where=name)
     return documents
 
 

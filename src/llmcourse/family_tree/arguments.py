@@ -13,7 +13,7 @@ SUMMARY = "Show where a model comes from and what came of it: merges, fine-tunes
 EXAMPLES = (
     "llmcourse family-tree org/name",
     "llmcourse family-tree org/name --direction both -o family.html",
-    "llmcourse family-tree configs/family-tree/both.yaml model=org/name depth=2",
+    "llmcourse family-tree both.yaml model=org/name depth=2",
     "llmcourse family-tree org/name --push --pull-request",
     "llmcourse merge m.yaml -q | llmcourse family-tree -",
 )

@@ -147,7 +147,9 @@ def _wrapped(document: Document, folder: Path) -> Document:
         return _with_stages(document, read_documents(str(path)), path.parent)
     items = value if isinstance(value, list) else [value]
     if not items:
-        raise ConfigError("merge holds no document.", "See configs/merge/.", document.where(("merge",)))
+        raise ConfigError(
+            "merge holds no document.", "`llmcourse init merge` writes one.", document.where(("merge",))
+        )
     stages = []
     for index, item in enumerate(items):
         prefix: Location = ("merge", index) if isinstance(value, list) else ("merge",)
@@ -162,7 +164,9 @@ def _with_stages(wrapper: Document, stages: Sequence[Document], folder: Path) ->
     ignored: list[str] = []
     for index, stage in enumerate(stages):
         if not isinstance(stage.data, dict):
-            raise ConfigError("A merge must be a mapping of keys.", "See configs/merge/.", stage.where(()))
+            raise ConfigError(
+                "A merge must be a mapping of keys.", "`llmcourse init merge` writes one.", stage.where(())
+            )
         ignored += drop_ignored(stage, Moe if kind_of(stage.data) == "moe" else Recipe)
         marks |= stage.under("merge", index)
     data = dict(wrapper.data) | {"merge": [stage.data for stage in stages], "ignored_keys": ignored}
