@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from llmcourse.core.errors import PlanError
-from llmcourse.core.model import ModelFacts, Tensor
+from llmcourse.core.model import ModelFacts, ModelRef, Tensor
 from tests.merge.builders import LINEAR, adapter, model, plan_of, said
 
 SLICES = """
@@ -263,3 +264,21 @@ def test_a_tensor_that_one_model_lacks_is_said() -> None:
     tensors = {name: tensor for name, tensor in facts.tensors.items() if name != "model.norm.weight"}
     [message] = said(plan_of(LINEAR, {"org/b": replace(facts, tensors=tensors)}), "warn")
     assert message.startswith("tensors: org/a has model.norm.weight and org/b has not; mergekit stops")
+
+
+def test_one_model_under_two_names_is_told() -> None:
+    text = """
+        models: [{model: org/a}, {model: org/a@main}]
+        merge_method: linear
+        parameters: {weight: 1}
+    """
+    found = said(plan_of(text), "warn")
+    assert found == ["org/a@main: org/a and org/a@main are the same model, counted twice as in mergekit."]
+
+
+def test_a_revision_of_a_folder_is_told_to_mean_nothing(tmp_path: Path) -> None:
+    folder = replace(model(), ref=ModelRef(str(tmp_path), None, is_local=True), revision=None)
+    name = f"{tmp_path}@main"
+    text = f"models: [{{model: {name}}}]\nmerge_method: passthrough"
+    sentence = f"{name}: {tmp_path} is a folder, which has no revisions: {name} is the folder as it is."
+    assert sentence in said(plan_of(text, {name: folder}), "warn")

@@ -113,6 +113,7 @@ def _stage_checks(
     for stage in config.merge:
         if stage not in stages:
             yield warn("merge", f"The stage {stage.name} is used by no other and is not made.")
+    yield from _spelling_checks(models)
     for stage in stages:
         yield from recipe_checks(stage) if isinstance(stage, Recipe) else moe_checks(stage)
         needed = (*stage.references(), *stage.tokenizer_references())
@@ -135,6 +136,21 @@ def _stage_checks(
         outputs.append((stage, output))
         if stage.name:
             models[stage.name] = output
+
+
+def _spelling_checks(models: dict[str, ModelFacts]) -> Iterator[Check]:
+    """Models that are written in two ways are two to mergekit; a folder has no revisions."""
+    written: dict[tuple[str, str | None], str] = {}
+    for name, facts in models.items():
+        ref = facts.ref
+        if ref.is_local and name not in (ref.path, f"hf://{ref.path}"):
+            yield warn(
+                name, f"{ref.path} is a folder, which has no revisions: {name} is the folder as it is."
+            )
+        place = (str(ref.place) if ref.is_local else ref.path, facts.revision)
+        if written.setdefault(place, name) != name:
+            what = f"{written[place]} and {name} are the same model, counted twice as in mergekit."
+            yield warn(name, what)
 
 
 def _adapter_checks(stage: Recipe | Moe, models: dict[str, ModelFacts]) -> Iterator[Check]:

@@ -4,17 +4,17 @@ References are given to mergekit as objects, never as text: it splits text at "@
 folders may hold.
 """
 
-import hashlib
-import logging
-import shutil
 from pathlib import Path
 from typing import Any
 
-from mergekit.common import ModelPath, ModelReference
+from mergekit.common import ModelReference
 from mergekit.config import MergeConfiguration
 from mergekit.options import MergeOptions
 
 from llmcourse.core.isolated import Job
+from llmcourse.core.progress import Progress
+from llmcourse.merge.loras import Adapted
+from llmcourse.merge.methods import METHODS
 from llmcourse.merge.recipe import Moe, Recipe, Reference
 
 
@@ -38,22 +38,30 @@ class OrderedConfiguration(MergeConfiguration):  # type: ignore[misc]
 
 
 class Resolver:
-    """Knows where each model of a job lies; merges LoRAs into their models when they are asked for."""
+    """Knows where each model of a job lies, and where each model with its LoRA will lie."""
 
     def __init__(self, job: Job, options: MergeOptions) -> None:
         self._inputs = job.inputs
         self._scratch = job.scratch
+        self._spellings: dict[str, list[str]] = {}  # of each folder, as the config writes it
         self.options = options
 
     def document(self, stage: Recipe | Moe) -> dict[str, Any]:
         """The document as mergekit reads it, every model being a local folder."""
         document = stage.model_dump(mode="json", exclude_unset=True)
         document.pop("name", None)
-        resolved: dict[str, Any] = self._resolved(document)
+        resolved: dict[str, Any] = self._resolved(document, frozenset(stage.references()))
         return resolved
 
     def recipe(self, stage: Recipe) -> MergeConfiguration:
         return OrderedConfiguration.model_validate(self.document(stage))
+
+    def merge_loras(self, stage: Recipe | Moe, progress: Progress) -> None:
+        """Make the models with LoRAs that a stage reads, in the order in which mergekit reads them."""
+        is_random = isinstance(stage, Recipe) and METHODS[stage.merge_method].is_random
+        for reference in stage.references():
+            if reference.lora:
+                self._adapted(reference).make(self.options, progress, is_random)
 
     def stage_folder(self, stage: Recipe | Moe) -> Path:
         return self._stage(str(stage.name))
@@ -66,49 +74,33 @@ class Resolver:
         """A model's folder: an input, or the result of an earlier stage."""
         return self._inputs.get(text) or str(self._stage(text))
 
-    def _resolved(self, value: Any) -> Any:
+    def _resolved(self, value: Any, weights: frozenset[Reference]) -> Any:
         if isinstance(value, list):
-            return [self._resolved(item) for item in value]
+            return [self._resolved(item, weights) for item in value]
         if not isinstance(value, dict):
             return value
         if isinstance(value.get("model"), str):
-            return self._reference(Reference.model_validate(value))
-        return {key: item if key == "parameters" else self._resolved(item) for key, item in value.items()}
-
-    def _reference(self, reference: Reference) -> dict[str, Any]:
-        folder = self._folder(reference.model)
-        if reference.lora:
-            folder = str(self._with_lora(folder, self._folder(reference.lora)))
+            return self._reference(Reference.model_validate(value), weights)
         return {
-            "model": {"path": folder, "revision": None},
+            key: item if key == "parameters" else self._resolved(item, weights) for key, item in value.items()
+        }
+
+    def _reference(self, reference: Reference, weights: frozenset[Reference]) -> dict[str, Any]:
+        """What gives no weights is read for its tokenizer, which no LoRA changes."""
+        is_adapted = reference.lora and reference in weights
+        folder = str(self._adapted(reference).folder if is_adapted else self._folder(reference.model))
+        # `a` and `./a`, or `a@main` where a is a folder, are two models to mergekit. A revision, which nobody
+        # reads of a folder, keeps them apart.
+        spellings = self._spellings.setdefault(folder, [])
+        if str(reference) not in spellings:
+            spellings.append(str(reference))
+        first = spellings[0] == str(reference)
+        return {
+            "model": {"path": folder, "revision": None if first else str(reference)},
             "lora": None,
             "override_architecture": reference.override_architecture,
         }
 
-    def _with_lora(self, model: str, lora: str) -> Path:
-        """The model with its LoRA merged in, by mergekit; half-made ones never get the final name."""
-        cache = Path(self.options.lora_merge_cache or self._scratch / "loras")
-        final = cache / hashlib.sha256(f"{model}\0{lora}".encode()).hexdigest()[:16]
-        if final.exists():
-            return final
-        growing = final.with_suffix(".growing")
-        if growing.exists():
-            shutil.rmtree(growing)
-        both = ModelReference(model=ModelPath(path=model), lora=ModelPath(path=lora))
-        logging.info("Merging the LoRA %s into %s", lora, model)
-        merged = both.merged(
-            cache_dir=str(growing),
-            trust_remote_code=self.options.trust_remote_code,
-            lora_merge_dtype=self.options.lora_merge_dtype,
-        )
-        made = Path(merged.model.path)
-        _copy_tokenizer_files(Path(model), made)
-        made.rename(final)
-        return final
-
-
-def _copy_tokenizer_files(source: Path, target: Path) -> None:
-    """peft saves weights and config only, and the donor of the tokenizer may be this model."""
-    for path in source.iterdir():
-        if path.is_file() and not (target / path.name).exists() and "safetensors" not in path.name:
-            shutil.copyfile(path, target / path.name)
+    def _adapted(self, reference: Reference) -> Adapted:
+        model, lora = self._folder(reference.model), self._folder(str(reference.lora))
+        return Adapted.of(model, lora, self._scratch, self.options)

@@ -87,10 +87,14 @@ def _make(
     if isinstance(stage, Moe):
         from llmcourse.merge.run_moe import make_mixture
 
+        resolver.merge_loras(stage, progress)
         with progress.step("build the mixture of experts"):
             make_mixture(resolver.document(stage), folder, resolver.options)
         yield from _others(folder, set())
     else:
+        if resolver.options.random_seed is not None:
+            seed_all(resolver.options.random_seed)
+        resolver.merge_loras(stage, progress)  # mergekit's next step, which draws random numbers
         yield from Merge(resolver.recipe(stage), folder, resolver.options, progress, stage.name).files(done)
 
 
@@ -132,8 +136,6 @@ class Merge:
 
     def files(self, done: tuple[OutputFile, ...]) -> Iterator[OutputFile]:
         """Source: mergekit 0.1.5, merge.py (run_merge), whose steps these are."""
-        if self.options.random_seed is not None:
-            seed_all(self.options.random_seed)
         self.architecture = get_architecture_info(self.config, self.options)
         cache = LoaderCache()
         cache.loaders.clear()

@@ -20,6 +20,8 @@ __all__ = ["keep_freed_memory", "use_fast_kernels"]
 
 # What tests/merge/test_kernels.py was run with. Rounding and sorting may change with any release.
 _PROVEN_VERSIONS = [("0.1.5", "2.13.0")]
+# mergekit's own methods that were replaced, so that a second call in one process replaces no replacement.
+_ORIGINALS: dict[str, MergeMethod] = {}
 
 
 def use_fast_kernels() -> tuple[str, ...]:
@@ -34,7 +36,7 @@ def use_fast_kernels() -> tuple[str, ...]:
     if sort_is_followed():
         names.append("ties")
     for name in names:
-        registry._METHODS[name] = _fast_method(registry.get(name))
+        registry._METHODS[name] = _fast_method(_ORIGINALS.setdefault(name, registry.get(name)))
     return tuple(names)
 
 

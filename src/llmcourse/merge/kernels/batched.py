@@ -12,6 +12,7 @@ import torch
 from mergekit.merge_methods.base import TensorBatch
 
 from llmcourse.merge.kernels.chunks import (
+    Finiteness,
     are_plain,
     chunk_bounds,
     float_buffer,
@@ -34,7 +35,8 @@ def slerp_like(original: BatchMerge) -> BatchMerge:
         if len(batch.tensors) != 2 or batch.base_index is None or not _is_one_output(batch):
             return original(batch, t)
         base, other = batch.tensors[batch.base_index], batch.tensors[1 - batch.base_index]
-        return _slerp(t.reshape(()), base.view(-1), other.view(-1)).view(base.shape)
+        result = _slerp(t.reshape(()), base.view(-1), other.view(-1))
+        return original(batch, t) if result is None else result.view(base.shape)
 
     return slerp
 
@@ -46,7 +48,10 @@ def linear_like(original: BatchMerge) -> BatchMerge:
         if not _is_one_output(batch):
             return original(batch, weight, normalize=normalize)
         tensors = [tensor.view(-1) for tensor in batch.tensors]
-        return _linear(tensors, weight[0], normalize).view(batch.tensors[0].shape)
+        result = _linear(tensors, weight[0], normalize)
+        if result is None:
+            return original(batch, weight, normalize=normalize)
+        return result.view(batch.tensors[0].shape)
 
     return linear
 
@@ -55,19 +60,20 @@ def _is_one_output(batch: TensorBatch) -> bool:
     return batch.tensors[0].shape[0] == 1 and are_plain(batch.tensors)
 
 
-def _slerp(t: torch.Tensor, base: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """Interpolate [n] tensors. Source: mergekit 0.1.5 merge_methods/slerp.py `slerp`."""
+def _slerp(t: torch.Tensor, base: torch.Tensor, other: torch.Tensor) -> torch.Tensor | None:
+    """Interpolate [n] tensors; None if that is not finite. Source: mergekit 0.1.5 merge_methods/slerp.py."""
     weight_base, weight_other = _slerp_weights(t, _cosine(base, other))
-    result = torch.empty_like(base)
+    result, finite = torch.empty_like(base), Finiteness()
 
     def interpolate(bounds: slice) -> None:
         x, y = float_buffer(2, bounds.stop - bounds.start)
         x.copy_(base[bounds]).mul_(weight_base)
         y.copy_(other[bounds]).mul_(weight_other)
         result[bounds] = x.add_(y)
+        finite.look_at(result[bounds])
 
     for_each_chunk(base.numel(), interpolate)
-    return result
+    return result if finite.everywhere else None
 
 
 def _slerp_weights(t: torch.Tensor, cosine: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -124,11 +130,14 @@ def _reduced(
     return reduced
 
 
-def _linear(tensors: list[torch.Tensor], weights: torch.Tensor, normalize: bool) -> torch.Tensor:
-    """Sum [n] tensors by `weights` [models]. Source: mergekit 0.1.5 merge_methods/linear.py."""
+def _linear(tensors: list[torch.Tensor], weights: torch.Tensor, normalize: bool) -> torch.Tensor | None:
+    """Sum [n] tensors by `weights` [models]; None if that is not finite.
+
+    Source: mergekit 0.1.5 merge_methods/linear.py.
+    """
     weights = weights.float()
     divisor = weights.sum(dim=0, keepdim=True)
-    result = torch.empty_like(tensors[0])
+    result, finite = torch.empty_like(tensors[0]), Finiteness()
 
     def add_up(bounds: slice) -> None:
         total, values = float_buffer(2, bounds.stop - bounds.start)
@@ -138,6 +147,7 @@ def _linear(tensors: list[torch.Tensor], weights: torch.Tensor, normalize: bool)
         if normalize:
             total.div_(divisor)
         result[bounds] = total
+        finite.look_at(result[bounds])
 
     for_each_chunk(result.numel(), add_up)
-    return result
+    return result if finite.everywhere else None

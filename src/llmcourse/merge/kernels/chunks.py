@@ -5,6 +5,7 @@ runs on a core, each operation then costs milliseconds.  Here each thread takes 
 all operations of a chunk by itself.  Element-wise results do not depend on how they are divided.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -35,6 +36,22 @@ def are_plain(tensors: Sequence[torch.Tensor]) -> bool:
         and not tensor.requires_grad
         for tensor in tensors
     )
+
+
+class Finiteness:
+    """Whether all chunks of a result were finite.
+
+    The bits of a NaN depend on where it lies among vector lanes and threads, so what is not finite is left to
+    mergekit's own code.
+    """
+
+    def __init__(self) -> None:
+        self.everywhere = True
+
+    def look_at(self, chunk: torch.Tensor) -> None:
+        """A sum of float16 is finite here if all it adds is; others may overflow, which costs time only."""
+        if not math.isfinite(chunk.sum(dtype=torch.float32)):
+            self.everywhere = False
 
 
 def chunk_bounds(start: int, stop: int, length: int = CHUNK_ELEMENTS) -> Iterator[slice]:

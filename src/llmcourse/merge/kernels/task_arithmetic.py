@@ -17,7 +17,13 @@ from mergekit.merge_methods.base import TensorEntry, TensorGroup
 from mergekit.merge_methods.generalized_task_arithmetic import ConsensusMethod, GeneralizedTaskArithmeticMerge
 from mergekit.sparsify import SparsificationMethod
 
-from llmcourse.merge.kernels.chunks import CHUNK_ELEMENTS, are_plain, for_each_chunk, in_parallel
+from llmcourse.merge.kernels.chunks import (
+    CHUNK_ELEMENTS,
+    Finiteness,
+    are_plain,
+    for_each_chunk,
+    in_parallel,
+)
 from llmcourse.merge.kernels.sparsify import keep_random, keep_top_magnitudes
 
 GroupMerge = Callable[..., torch.Tensor]
@@ -90,10 +96,13 @@ def task_arithmetic_like(original: GeneralizedTaskArithmeticMerge) -> GroupMerge
             scale=parameters["lambda"],
         )
         keep = _KEEPERS[original.sparsification_method]
+        random_state = torch.get_rng_state()
         # Until the result is written, its memory is the scratch for norms.
         vectors = _task_vectors(group, keep, parameters, scratch=result.view(-1))
-        _combine(vectors, base.view(-1), combination, result.view(-1))
-        return result
+        if _combine(vectors, base.view(-1), combination, result.view(-1)):
+            return result
+        torch.set_rng_state(random_state)
+        return merge_by_mergekit(group, **parameters)
 
     return merge_group
 
@@ -121,9 +130,9 @@ def _task_vectors(
 
 def _combine(
     vectors: list[_TaskVector], base: torch.Tensor, combination: _Combination, result: torch.Tensor
-) -> None:
-    """Write base plus the combined task vectors, all [n], into `result`."""
-    rows, length = len(vectors), base.numel()
+) -> bool:
+    """Write base plus the combined task vectors, all [n], into `result`; returns whether that is finite."""
+    rows, length, finite = len(vectors), base.numel(), Finiteness()
     in_chunks = rows <= _MOST_ROWS_IN_CHUNKS
 
     def combine(bounds: slice) -> None:
@@ -136,8 +145,10 @@ def _combine(
         if combination.scale != 1:
             mixed.mul_(combination.scale)
         torch.add(base[bounds], mixed, out=result[bounds])
+        finite.look_at(result[bounds])
 
     for_each_chunk(length, combine, CHUNK_ELEMENTS // rows if in_chunks else length)
+    return finite.everywhere
 
 
 def _mix(deltas: torch.Tensor, combination: _Combination) -> torch.Tensor:
