@@ -51,11 +51,11 @@ def _starting(words: Iterable[str], incomplete: str) -> list[str]:
 
 def _cached_models() -> list[str]:
     """By the names of folders, as huggingface_hub lays them out: models--org--name."""
-    home = os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"
-    cache = Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
     try:
+        home = os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"
+        cache = Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
         names = sorted(path.name for path in cache.iterdir() if path.name.startswith("models--"))
-    except OSError:
+    except (OSError, RuntimeError):  # no cache, or no home
         return []
     return [name.removeprefix("models--").replace("--", "/", 1) for name in names]
 

@@ -1,6 +1,7 @@
 """What is looked at: the machine, the extras, programs, the Hub and its token. Nothing is changed."""
 
 import os
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,9 +12,10 @@ from typing import Literal
 from packaging.requirements import Requirement
 
 from llmcourse.core.cache import cache_folder
-from llmcourse.core.errors import LlmcourseError, MissingError
+from llmcourse.core.errors import LlmcourseError, MissingError, Problems
+from llmcourse.core.hub_environment import check_environment, sends_no_token
 from llmcourse.core.human import human_bytes
-from llmcourse.core.machine import cuda_compiler, free_disk_bytes, this_machine
+from llmcourse.core.machine import cuda_compiler, existing_parent, free_disk_bytes, this_machine
 
 State = Literal["ok", "missing", "broken"]
 # Which extra, and which means, each command needs.
@@ -23,7 +25,6 @@ EXTRAS = {
     "quantize-gptq": "gptq",
     "quantize-exl2": "exl2",
     "autoeval": "eval",
-    "family-tree": "tree",
 }
 _PROBE_S = 5.0
 _LITTLE_DISK = 20_000_000_000  # bytes; a 7 B model and what is made of it take more
@@ -43,14 +44,19 @@ class Finding:
 def look(commands: tuple[str, ...]) -> Iterator[Finding]:
     """All there is to say of these commands on this machine; a silent network costs a few seconds."""
     yield from _machine()
+    odd = list(_environment())
+    yield from odd
+    yield from _disks(is_hub_usable=not odd)
     for command in commands:
         if command in EXTRAS:
             yield _extra(command)
     if "quantize-exl2" in commands:
         yield from _cuda()
     if "family-tree" in commands:
+        yield Finding("family-tree", "ok", "needs no extra", command="family-tree")
         yield _graphviz()
-    yield from _hub()
+    if not odd:
+        yield from _hub()
     if "autoeval" in commands:
         yield from _services()
 
@@ -64,17 +70,55 @@ def _machine() -> Iterator[Finding]:
         yield Finding("GPU", "ok", gpus)
     else:
         yield Finding("GPU", "missing", "There is none that nvidia-smi knows; all but EXL2 work without.")
-    from llmcourse.core import hub
 
-    places = {"this folder": Path.cwd(), "cache of the Hub": hub.cache_folder(), "cache": cache_folder()}
+
+def _environment() -> Iterator[Finding]:
+    """Variables that keep the Hub's client from working: it is not even loaded then."""
+    try:
+        check_environment()
+    except LlmcourseError as error:
+        for each in error.errors if isinstance(error, Problems) else (error,):
+            yield Finding(each.where or "environment", "broken", each.what, each.fix)
+
+
+def _disks(is_hub_usable: bool) -> Iterator[Finding]:
+    """Whether there is room, and whether we may write, where results and caches go."""
+    places = {"this folder": Path.cwd, "cache": cache_folder}
+    if is_hub_usable:
+        from llmcourse.core import hub
+
+        places["cache of the Hub"] = hub.cache_folder
     for name, place in places.items():
-        free = free_disk_bytes(place)
-        state: State = "ok" if free > _LITTLE_DISK else "missing"
-        fix = "" if state == "ok" else f"Free space there, or move it with {_MOVED_BY[name]}."
-        yield Finding(f"disk, {name}", state, f"{place}: {human_bytes(free)} free", fix)
+        try:
+            yield _disk(name, place())
+        except LlmcourseError as error:
+            yield Finding(f"disk, {name}", "broken", error.what, error.fix)
+        except OSError as error:
+            what = f"It cannot be looked at ({error.strerror})."
+            yield Finding(f"disk, {name}", "broken", what, f"Choose another with {_MOVED_BY[name]}.")
+
+
+def _disk(name: str, place: Path) -> Finding:
+    what = f"{place}: {human_bytes(free_disk_bytes(place))} free"
+    problem = write_problem(place)
+    if problem:
+        fix = f"Choose a folder of yours with {_MOVED_BY[name]}."
+        return Finding(f"disk, {name}", "broken", f"{place} cannot be written to ({problem}).", fix)
+    if free_disk_bytes(place) > _LITTLE_DISK:
+        return Finding(f"disk, {name}", "ok", what)
+    return Finding(f"disk, {name}", "missing", what, f"Free space there, or move it with {_MOVED_BY[name]}.")
 
 
 _MOVED_BY = {"this folder": "-o", "cache of the Hub": "HF_HOME", "cache": "LLMCOURSE_CACHE"}
+
+
+def write_problem(place: Path) -> str:
+    """Why nothing can be written there, empty where it can: a file without a name is tried, and is gone."""
+    try:
+        with tempfile.TemporaryFile(dir=existing_parent(place)):
+            return ""
+    except OSError as error:
+        return error.strerror or type(error).__name__
 
 
 def _extra(command: str) -> Finding:
@@ -149,10 +193,14 @@ def _hub() -> Iterator[Finding]:
     begin = time.monotonic()
     answer = hub.probe(_PROBE_S)
     if answer is not None:
-        yield Finding("Hub", "broken", answer, "Check the network, HF_ENDPOINT and any proxy.")
+        yield Finding("Hub", "broken", answer, hub.unreached())
         return
     yield Finding("Hub", "ok", f"{hub.endpoint()} answers in {(time.monotonic() - begin) * 1000:.0f} ms")
     source = hub.token_source()
+    if sends_no_token():
+        what = "HF_HUB_DISABLE_IMPLICIT_TOKEN is set: no token is sent; public models can be read."
+        yield Finding("Hub token", "missing", what, "Unset it to publish.")
+        return
     if source is None:
         yield Finding("Hub token", "missing", "There is none; public models can be read.", "hf auth login")
         return

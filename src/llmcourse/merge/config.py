@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from llmcourse.core.config import CommandConfig, Strict, unknown_key
 from llmcourse.core.documents import Document, Location, parse, read_documents
 from llmcourse.core.errors import ConfigError
-from llmcourse.core.model import ModelRef
+from llmcourse.core.model import ModelRef, expanded
 from llmcourse.merge.local_paths import move_stages
 from llmcourse.merge.options import MergeOptions
 from llmcourse.merge.recipe import Moe, Recipe, Reference, Stage, kind_of
@@ -143,7 +143,7 @@ def _lifted(document: Document, ours: set[str]) -> Document:
 def _wrapped(document: Document, folder: Path) -> Document:
     value = document.data["merge"]
     if isinstance(value, str):
-        path = folder / Path(value).expanduser()
+        path = folder / expanded(value)
         return _with_stages(document, read_documents(str(path)), path.parent)
     items = value if isinstance(value, list) else [value]
     if not items:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from llmcourse.core.model import ModelFacts, is_hub_id
 from llmcourse.core.plan import Facts
@@ -30,7 +29,7 @@ def parents(config: Config, facts: Facts) -> list[Parent]:
     found = []
     for written, model in facts.models.items():
         if written in weights and isinstance(model, ModelFacts):
-            name = model.hub_id or Path(model.ref.path).expanduser().absolute().name
+            name = model.hub_id or model.ref.place.name
             found.append(Parent(written, name, model.hub_id, model))
     return found
 

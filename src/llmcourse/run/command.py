@@ -13,6 +13,7 @@ from llmcourse.core.config import validate
 from llmcourse.core.console import Console
 from llmcourse.core.documents import Document, read_documents
 from llmcourse.core.errors import HandedOver, LlmcourseError, Problems, file_error, unknown_name
+from llmcourse.core.model import expanded
 from llmcourse.core.overrides import apply_override
 from llmcourse.core.workspace import Workspace, without_link, write_text
 from llmcourse.run import show
@@ -119,7 +120,7 @@ def _read(request: Request) -> tuple[Config, Document]:
 def _output(request: Request, pipeline: Config) -> Path:
     named = request.output or pipeline.output
     stem = "pipeline" if request.pipeline == "-" else Path(request.pipeline).stem
-    return without_link(Path(named or stem).expanduser().absolute())
+    return without_link(expanded(named or stem).absolute())
 
 
 def _refusal(whole: Whole) -> LlmcourseError:

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from llmcourse import __version__
 from llmcourse.core.extras import installed
 from llmcourse.core.human import human_bytes, human_seconds
+from llmcourse.core.model import expanded
 from llmcourse.run.figures import Quantization, quantizations, scores
 from llmcourse.run.steps import PUSH
 
@@ -81,7 +82,7 @@ def _step(done: "Done", folder: Path) -> dict[str, Any]:
 
 def _shown(text: str, folder: Path) -> str:
     """Without the way to this folder, and to whose machine it is: pages are shared."""
-    return text.replace(f"{folder}/", "").replace(str(Path.home()), "~")
+    return text.replace(f"{folder}/", "").replace(str(expanded("~")), "~")
 
 
 def _size(path: Path) -> str:

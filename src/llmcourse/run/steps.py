@@ -11,6 +11,7 @@ from typing import Any
 
 from llmcourse.core.documents import Location
 from llmcourse.core.errors import ConfigError, unknown_name
+from llmcourse.core.model import expanded
 from llmcourse.run.config import Config, Step, Value
 
 FAMILY_TREE, PUSH = "family-tree", "push"
@@ -206,7 +207,7 @@ class _Unfolding:
                 name,
                 self._command(name),
                 self.output / self._name(name, chosen),
-                self.folder / Path(str(config)).expanduser() if config else None,
+                self.folder / expanded(str(config)) if config else None,
                 replaced(step.with_),
                 ("steps", name, "with"),
                 push=_text(replaced(step.push)),

@@ -1,10 +1,14 @@
 """The only package that talks to the Hugging Face Hub.
 
 What it offers is imported when it is asked for: a walk through a family needs nothing of what pushes.
+Importing it raises what is wrong with the environment's variables (core.hub_environment), before the client
+reads them.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from llmcourse.core.hub_environment import check_environment
 
 if TYPE_CHECKING:
     from llmcourse.core.hub.client import cache_folder as cache_folder
@@ -14,6 +18,7 @@ if TYPE_CHECKING:
     from llmcourse.core.hub.client import probe as probe
     from llmcourse.core.hub.client import token_source as token_source
     from llmcourse.core.hub.client import translated as translated
+    from llmcourse.core.hub.client import unreached as unreached
     from llmcourse.core.hub.client import use_quietly as use_quietly
     from llmcourse.core.hub.datasets import read_dataset as read_dataset
     from llmcourse.core.hub.datasets import stream_error as stream_error
@@ -36,7 +41,7 @@ if TYPE_CHECKING:
 _NAMES = {
     "client": (
         "cache_folder", "endpoint", "identity", "is_offline", "probe", "token_source", "translated",
-        "use_quietly",
+        "unreached", "use_quietly",
     ),
     "datasets": ("read_dataset", "stream_error"),
     "editing": ("Place", "create", "edit", "is_private", "list_paths", "read_texts"),
@@ -47,6 +52,7 @@ _NAMES = {
     "pushing": ("push",),
     "target": ("Target", "read_target"),
 }  # fmt: skip
+check_environment()
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}
 
 

@@ -14,10 +14,9 @@ from typing import Any, Self, TypeVar
 
 import httpx2
 from huggingface_hub import __version__ as hub_version
-from huggingface_hub.utils._auth import get_token
 
 from llmcourse import __version__
-from llmcourse.core.hub.client import endpoint, first_line, is_offline
+from llmcourse.core.hub.client import endpoint, first_line, is_offline, sent_token
 from llmcourse.core.hub.kept_answers import Answer, KeptAnswers
 from llmcourse.core.hub.pacing import Bucket, Pacing, Stopped
 from llmcourse.core.hub.workers import Workers
@@ -39,7 +38,7 @@ class Hub:
     """Asks the Hub until it is closed; `with` closes it. Offline, what was kept is all there is."""
 
     def __init__(self, tell: Callable[[str], None], stay_offline: bool = False) -> None:
-        token = get_token()
+        token = sent_token()
         self.is_offline = stay_offline or is_offline()
         self.has_token = token is not None
         self.url = endpoint().rstrip("/")

@@ -31,6 +31,7 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from llmcourse.core.errors import LlmcourseError, PlanError, file_error
+from llmcourse.core.hub_environment import proxy_for, sends_no_token
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -67,8 +68,20 @@ def cache_folder() -> Path:
     return Path(constants.HF_HUB_CACHE)
 
 
+def sent_token() -> str | None:
+    """The token that goes with what is asked, if any (HF_HUB_DISABLE_IMPLICIT_TOKEN: none does)."""
+    return None if sends_no_token() else get_token()
+
+
 def has_token() -> bool:
-    return get_token() is not None
+    return sent_token() is not None
+
+
+def no_token(to_do: str) -> tuple[str, str]:
+    """Both sentences for a task that needs a token."""
+    if sends_no_token():
+        return f"HF_HUB_DISABLE_IMPLICIT_TOKEN is set, so there is no token to {to_do} with.", "Unset it."
+    return f"There is no Hub token to {to_do} with.", "Run `hf auth login` or set HF_TOKEN."
 
 
 def token_source() -> str | None:
@@ -148,7 +161,7 @@ def translated(what: str, error_class: type[LlmcourseError] = PlanError) -> Iter
 
 def _sentences(error: BaseException, what: str) -> tuple[str, str]:
     """Ordered from special to general: a gated repository is also a missing one to the client."""
-    login = "run `hf auth login` or set HF_TOKEN" if not has_token() else "use a token that may read it"
+    login = login_advice()
     if isinstance(error, GatedRepoError):
         return (
             f"{what} is gated and you have no access.",
@@ -170,7 +183,8 @@ def _sentences(error: BaseException, what: str) -> tuple[str, str]:
         return f"{what!r} is no valid repository id.", "Write it as user/name."
     if isinstance(error, OSError) and error.errno in _LOCAL_ERRNOS:
         refusal = file_error(error)
-        return refusal.what, refusal.fix
+        is_cache = str(error.filename or "").startswith(str(cache_folder()))
+        return refusal.what, "Set HF_HOME to a folder of yours that has room." if is_cache else refusal.fix
     if isinstance(error, STRANGE_ANSWERS):
         return (
             f"The Hub's answer for {what} could not be understood ({type(error).__name__}).",
@@ -197,8 +211,26 @@ def _status_sentences(error: BaseException, what: str) -> tuple[str, str]:
         return f"The Hub failed on {what}: HTTP {status}{detail}.", "Run the same command again later."
     return (
         f"The Hub could not be reached for {what} ({type(error).__name__}: {first_line(error)}).",
-        "Check the network and run the same command again.",
+        unreached("and run the same command again."),
     )
+
+
+def unreached(then: str = "") -> str:
+    """What to do where nothing answers: what stands between us and the Hub."""
+    proxy = proxy_for(endpoint())
+    if proxy:
+        return f"Check the proxy {proxy[1]} ({proxy[0]}), or unset {proxy[0]}, {then}".rstrip(", ")
+    named = f"HF_ENDPOINT ({endpoint()})" if "HF_ENDPOINT" in os.environ else ""
+    return " ".join(part for part in ("Check the network" + (f" and {named}" if named else ""), then) if part)
+
+
+def login_advice() -> str:
+    """How one gets to see what is private or gated."""
+    if has_token():
+        return "use a token that may read it"
+    if sends_no_token():
+        return "unset HF_HUB_DISABLE_IMPLICIT_TOKEN, which keeps your token from being sent"
+    return "run `hf auth login` or set HF_TOKEN"
 
 
 def first_line(error: BaseException) -> str:

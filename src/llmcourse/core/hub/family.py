@@ -7,6 +7,7 @@ from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
 from llmcourse.core.hub.asking import Hub, parsed
+from llmcourse.core.hub.client import login_advice, unreached
 from llmcourse.core.hub.kept_answers import Answer
 from llmcourse.core.parameters import parameter_count
 
@@ -136,7 +137,7 @@ def _disabled(model: str) -> Unseen:
 
 def _unseen(hub: Hub, what: str, answer: Answer) -> Unseen:
     """In the order of the Hub's codes: a repository that is missing and one that is hidden look the same."""
-    login = "use a token that may read it" if hub.has_token else "run `hf auth login` or set HF_TOKEN"
+    login = login_advice()
     if answer.code == "GatedRepo":
         fix = f"Ask for access at {hub.url}/{what}, or {login}."
         return Unseen("gated", f"{what} is gated and you have no access.", fix)
@@ -152,7 +153,7 @@ def _unseen(hub: Hub, what: str, answer: Answer) -> Unseen:
         return Unseen("failed", sentence, "Go online and run it again.")
     if answer.status == 0:
         sentence = f"The Hub could not be reached for {what} ({answer.message})."
-        return Unseen("failed", sentence, "Check the network and run the same command again.")
+        return Unseen("failed", sentence, unreached("and run the same command again."))
     if answer.status == 401:
         sentence = f"The Hub refused your token for {what} ({answer.message or 'HTTP 401'})."
         return Unseen("failed", sentence, "Run `hf auth login` again or correct HF_TOKEN.")

@@ -12,11 +12,10 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
-from huggingface_hub import get_token
 from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
 
 from llmcourse.core.errors import LibraryError, PlanError
-from llmcourse.core.hub.client import api, retrying, translated
+from llmcourse.core.hub.client import api, no_token, retrying, sent_token, translated
 
 USUAL_NAME = "llmcourse-results"
 _HANDED_OVER = "handed_over"
@@ -147,10 +146,8 @@ def hub_token() -> str:
     Raises:
         PlanError: there is none.
     """
-    token = get_token()
+    token = sent_token()
     if token is None:
-        raise PlanError(
-            "Pods send their results through the Hub, and there is no Hub token.",
-            "Run `hf auth login` or set HF_TOKEN.",
-        )
+        what, fix = no_token("receive results of pods")
+        raise PlanError(f"Pods send their results through the Hub. {what}", fix)
     return token

@@ -13,7 +13,7 @@ from huggingface_hub.utils._validators import validate_repo_id
 from llmcourse.core.artifact import MANIFEST_NAME, HubKind
 from llmcourse.core.config import HubTarget
 from llmcourse.core.errors import PlanError
-from llmcourse.core.hub.client import api, has_token, is_offline, retrying, translated
+from llmcourse.core.hub.client import api, has_token, is_offline, no_token, retrying, translated
 
 WEIGHTS = (".safetensors", ".bin", ".index.json", ".gguf")
 _ROWS = (".parquet", ".arrow", ".jsonl", ".csv", ".tsv")
@@ -65,7 +65,7 @@ def read_target(wish: HubTarget, kind: HubKind = "model") -> Target:
             "HF_HUB_OFFLINE is set, so nothing can be pushed.", "Unset it, or use --no-push.", "push"
         )
     if not has_token():
-        raise PlanError("There is no Hub token to push with.", "Run `hf auth login` or set HF_TOKEN.", "push")
+        raise PlanError(*no_token("push"), where="push")
     with translated(wish.repo):
         identity = retrying(lambda: api().whoami())
         repo = wish.repo if "/" in wish.repo else f"{identity['name']}/{wish.repo}"

@@ -2,7 +2,7 @@
 
 from llmcourse.core.config import HubTarget
 from llmcourse.core.errors import PlanError
-from llmcourse.core.hub.client import api, has_token, is_offline, retrying, translated
+from llmcourse.core.hub.client import api, has_token, is_offline, no_token, retrying, translated
 from llmcourse.core.hub.editing import Place
 from llmcourse.core.hub.target import WEIGHTS, read_target, remote_files
 
@@ -18,9 +18,7 @@ def editable(repo: str, revision: str | None, as_pull_request: bool, where: str)
     if is_offline():
         raise PlanError("HF_HUB_OFFLINE is set, so nothing can be published.", "Unset it.", where)
     if not has_token():
-        raise PlanError(
-            "There is no Hub token to publish with.", "Run `hf auth login` or set HF_TOKEN.", where
-        )
+        raise PlanError(*no_token("publish"), where=where)
     with translated(repo):
         branches = [branch.name for branch in retrying(lambda: api().list_repo_refs(repo)).branches]
     branch = revision if revision in branches and not as_pull_request else "main"
