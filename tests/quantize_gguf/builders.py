@@ -33,8 +33,8 @@ TYPES = ("Q8_0", "Q4_K_M")
 
 
 def config(text: str) -> Config:
-    """A config as it would be read from the file g.yaml."""
-    return validate(Config, Config.arrange(parse(dedent(text), "g.yaml"), Path("/nowhere")))
+    """A config as it would be read from the file g.yaml of the current folder."""
+    return validate(Config, Config.arrange(parse(dedent(text), "g.yaml"), Path.cwd()))
 
 
 def model(name: str = "org/tiny", **changes: Any) -> ModelFacts:

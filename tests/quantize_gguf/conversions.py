@@ -68,10 +68,10 @@ class Conversions:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Conversions]:
+def running(folder: Path, converter: Path | None = None) -> Iterator[Conversions]:
     """A process that is ready for jobs."""
     with (folder / "log").open("wb") as log:
-        environment = converter_environment(converter_folder())
+        environment = converter_environment(converter or converter_folder())
         module = "llmcourse.quantize_gguf.converter.process"
         worker = Worker(module, log, False, loading=None, environment=environment)
         try:

@@ -1,6 +1,8 @@
 """BPE tokenizers that the converter does not know get the pre-tokenizer that splits as they do."""
 
 import ctypes
+import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from filelock import FileLock
 from tokenizers import Tokenizer
 
 from llmcourse.core.errors import LibraryError, PlanError
-from llmcourse.quantize_gguf.converter.pre_tokenizer import first_match, pre_tokenizer_groups
+from llmcourse.quantize_gguf.converter.pre_tokenizer import pre_tokenizer_groups, tried
 from tests.quantize_gguf.conversions import Conversions, build_bpe_model, converter_folder, running
 
 Bpe = Callable[[str], Path]
@@ -62,6 +64,22 @@ def test_an_unknown_tokenizer_is_matched(pattern: str, conversions: Conversions,
     assert llama_cpp_ids(conversions.converted, TEXT, add_special=True) == expected
 
 
+def test_a_known_hash_is_no_proof(bpe: Bpe, tmp_path: Path) -> None:
+    """A tokenizer that lost its splitting of digits when it was saved anew keeps the hash of its ids."""
+    with running(tmp_path) as process:
+        process.run("examine", bpe("gpt-2"))
+        (sha256,) = set(re.findall(r"chkhsh:\s+([0-9a-f]{64})", process.log))
+    taught = shutil.copytree(converter_folder(), tmp_path / "llama.cpp")
+    code = (taught / "conversion" / "base.py").read_text()
+    known = f'        res = None\n        if chkhsh == "{sha256}":\n            res = "smollm"\n'
+    assert code.count("        res = None\n") == 1
+    (taught / "conversion" / "base.py").write_text(code.replace("        res = None\n", known))
+    with running(tmp_path, taught) as process:
+        found = process.run("examine", bpe("gpt-2"))["pre_tokenizer"]
+    assert (found["name"], found["how"], found["instead_of"]) == ("gpt-2", "matched", "smollm")
+    assert "12" in found["differs"]
+
+
 def test_the_name_found_while_planning_gives_the_same_file(
     conversions: Conversions, bpe: Bpe, tmp_path: Path
 ) -> None:
@@ -105,8 +123,9 @@ def test_an_abort_costs_one_name_and_no_more(
     ids = Tokenizer.from_file(str(bpe("gpt-2") / "tokenizer.json")).encode(text).ids
     names = ["no-such-name", "whitespace", "whitespace", "mpt", "gpt-2"]
     task = conversions.scratch / "task.json"
-    assert first_match(conversions.converted, names, [text], [ids], task) == "mpt"
-    assert first_match(conversions.converted, ["whitespace"], [text], [ids], task) is None
+    found = tried(conversions.converted, names, [text], [ids], task)
+    assert found == {"no-such-name": 0, "mpt": None}
+    assert tried(conversions.converted, ["whitespace"], [text], [ids], task) == {}
     assert "GGML_ASSERT" in capfd.readouterr().err, "nothing aborted, so nothing was shown"
 
 

@@ -68,19 +68,7 @@ def _answer_checks(config: Config, answers: Mapping[str, Any]) -> Iterator[Check
     if config.pre_tokenizer and found["how"] == "none":
         what = f"This model's tokenizer has none, so {config.pre_tokenizer} is not used."
         yield warn("pre-tokenizer", what)
-    if found["how"] == "matched":
-        others = f" (of {len(found['candidates'])} that split all test texts alike)"
-        yield warn(
-            "pre-tokenizer",
-            f"llama.cpp does not know this tokenizer; {found['name']} gives the same token ids"
-            f"{others if len(found['candidates']) > 1 else ''}.",
-        )
-    elif found["how"] == "given" and not found.get("matches", True):
-        yield warn(
-            "pre-tokenizer",
-            f"{found['name']} splits text otherwise than the model's own tokenizer.",
-            "Leave pre_tokenizer out to find one that fits.",
-        )
+    yield from _pre_tokenizer_checks(found)
     yield ok("converter", f"knows {answers['architecture']}")
     if answers.get("missing_nextn"):
         yield warn(
@@ -89,6 +77,33 @@ def _answer_checks(config: Config, answers: Mapping[str, Any]) -> Iterator[Check
             "files are made without them, so without speculative decoding by the model itself.",
         )
     yield from _matrix_checks(config, answers)
+
+
+def _pre_tokenizer_checks(found: Mapping[str, Any]) -> Iterator[Check]:
+    """Whether llama.cpp splits text as the model's own tokenizer does; what differs is quoted."""
+    difference = f": {found['differs']} gets other tokens" if found.get("differs") else ""
+    if found["how"] == "matched":
+        others = f" (of {len(found['candidates'])} that split all test texts alike)"
+        reason = "llama.cpp does not know this tokenizer"
+        if found.get("instead_of"):
+            reason = f"llama.cpp takes this tokenizer for {found['instead_of']}, which it is not{difference}"
+        yield warn(
+            "pre-tokenizer",
+            f"{reason}; {found['name']} gives the same token ids"
+            f"{others if len(found['candidates']) > 1 else ''}.",
+        )
+    elif found["how"] == "known" and found.get("matches") is False:
+        yield warn(
+            "pre-tokenizer",
+            f"llama.cpp splits some text otherwise than the model's own tokenizer{difference} under "
+            f"{found['name']}, its name for this tokenizer, and no other name of it fits all texts.",
+        )
+    elif found["how"] == "given" and not found.get("matches", True):
+        yield warn(
+            "pre-tokenizer",
+            f"{found['name']} splits text otherwise than the model's own tokenizer{difference}.",
+            "Leave pre_tokenizer out to find one that fits.",
+        )
 
 
 def _matrix_checks(config: Config, answers: Mapping[str, Any]) -> Iterator[Check]:

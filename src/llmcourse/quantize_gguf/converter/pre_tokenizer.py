@@ -4,6 +4,9 @@ The converter knows a byte-level BPE tokenizer by a hash of the ids it gives to 
 that changed in the least is unknown to it, though its pre-tokenizer is mostly a common one.  Here the
 vocabulary is written as a file, llama.cpp loads it under one name after another, and the ids it gives to
 varied text are compared with the tokenizer's own.  The first name that agrees on all of it is right.
+
+A known hash is no proof either: it is of one text, and a tokenizer that lost a step when it was saved anew
+may give that one the same ids.  So the name that belongs to it is compared, too, and before the others.
 """
 
 import json
@@ -27,6 +30,8 @@ from llmcourse.quantize_gguf.converter.source import PRE_TOKENIZERS
 _KEY = "tokenizer.ggml.pre"
 # The common ones are tried first: where several agree on everything, the most usual is the likeliest.
 _COMMON = ("gpt-2", "llama-bpe", "qwen2", "tekken", "gpt-4o", "deepseek-v3", "deepseek-llm", "starcoder")
+_EXCERPT = 40  # characters
+_ABORTS = "any (llama.cpp aborts)"
 _TRIAL = "llmcourse.quantize_gguf.converter.trial"
 
 
@@ -36,13 +41,16 @@ class PreTokenizer:
 
     `how` is "known" (the converter's own hash), "matched" (by trial), "given" (by the user), or "none" (a
     tokenizer that has none, as SentencePiece).  `candidates` are names of llama.cpp that mean the same.
-    `matches` is what a trial said; None where there was none.
+    `matches` is what a trial said; None where there was none.  `differs` is the first text that is split
+    otherwise under that name, or under `instead_of`, which is the name that the hash stands for.
     """
 
     name: str | None
     how: str
     candidates: tuple[str, ...] = ()
     matches: bool | None = None
+    differs: str = ""
+    instead_of: str = ""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -81,10 +89,10 @@ class Resolver:
         """
         if self._tokenizer is None:
             return PreTokenizer(self._entries().get(_KEY), "none")
-        if self._known and self._given in (None, self._known):
-            return PreTokenizer(self._known, "known")
         groups = pre_tokenizer_groups(self._converter.folder)
         found = self._verified(self._given, groups) if self._given else self._matched(groups)
+        if found.name == self._known:
+            return found
         self._model.gguf_writer.add_tokenizer_pre(found.name)
         if self._known is None and "tokenizer.ggml.add_bos_token" not in self._entries():
             # Some names bring a BOS token by themselves, whether or not this tokenizer adds one.
@@ -105,29 +113,43 @@ class Resolver:
                 f"Did you mean {close[0]}?" if close else f"Choose one of {', '.join(names)}.",
                 where="pre_tokenizer",
             )
-        return PreTokenizer(name, "given", matches=self._first_match([name]) is not None)
+        (difference,) = self._differences([name]).values() or (_ABORTS,)
+        return PreTokenizer(name, "given", matches=difference is None, differs=difference or "")
 
     def _matched(self, groups: Sequence[tuple[str, ...]]) -> PreTokenizer:
-        first_names = [group[0] for group in groups]
-        name = self._first_match(first_names)
+        """The name that the converter knows, if it is right, else the first of all that is."""
+        known = [self._known] if self._known else []
+        names = list(dict.fromkeys([*known, *(group[0] for group in groups)]))
+        found = self._differences(names)
+        name = next((name for name, difference in found.items() if difference is None), None)
+        if name == self._known and name is not None:
+            return PreTokenizer(name, "known", matches=True)
+        of_known = found.get(self._known or "") or ""
+        if (
+            name is None and self._known
+        ):  # made for it; where llama.cpp itself differs, no other file would do
+            return PreTokenizer(self._known, "known", matches=False, differs=of_known or _ABORTS)
         if name is None:
+            text = found.get(_COMMON[0]) or next(filter(None, found.values()), _ABORTS)
             raise PlanError(
                 "No pre-tokenizer of llama.cpp splits text as this model's tokenizer does "
-                f"({len(first_names)} were tried).",
+                f"({len(names)} were tried); the first text that {_COMMON[0]} splits otherwise is {text}.",
                 "Set `pre_tokenizer: NAME` to the nearest one if some text may be split otherwise, "
                 "or use a newer llama-cpp-python.",
                 where="pre_tokenizer",
             )
         (group,) = (group for group in groups if group[0] == name)
-        return PreTokenizer(name, "matched", group, matches=True)
+        return PreTokenizer(name, "matched", group, True, of_known, self._known or "")
 
-    def _first_match(self, names: Sequence[str]) -> str | None:
+    def _differences(self, names: Sequence[str]) -> dict[str, str | None]:
+        """The first text that is split otherwise, by name, up to the first name under which none is."""
         texts = sample_texts(self._tokenizer)
         ids = [self._tokenizer.encode(text, add_special_tokens=False) for text in texts]
         with tempfile.TemporaryDirectory(prefix="trial-", dir=self._scratch) as folder:
             vocabulary = Path(folder) / "vocabulary.gguf"
             self._write_vocabulary(vocabulary)
-            return first_match(vocabulary, names, texts, ids, Path(folder) / "task.json")
+            found = tried(vocabulary, names, texts, ids, Path(folder) / "task.json")
+        return {name: None if index is None else _excerpt(texts[index]) for name, index in found.items()}
 
     def _write_vocabulary(self, path: Path) -> None:
         """A file with the tokenizer and nothing else."""
@@ -165,16 +187,18 @@ def pre_tokenizer_groups(folder: Path) -> list[tuple[str, ...]]:
     return sorted(ordered, key=lambda group: _COMMON.index(group[0]) if group[0] in _COMMON else len(_COMMON))
 
 
-def first_match(
+def tried(
     vocabulary: Path, names: Sequence[str], texts: Sequence[str], ids: Sequence[Sequence[int]], task: Path
-) -> str | None:
-    """The first name under which llama.cpp gives `texts` these `ids`.
+) -> dict[str, int | None]:
+    """Which of `texts` gets other ids than these under a name: the first one's index, None where none does.
 
-    A wrong name can abort the process that tries it; another one then goes on behind it.
+    It ends with the first name under which none does.  A wrong name can abort the process that tries it; that
+    name is absent, and another process goes on behind it.
 
     Args:
         task: a file to write, which tells the process what to do.
     """
+    found: dict[str, int | None] = {}
     left = list(names)
     while left:
         job = {"vocabulary": str(vocabulary), "names": left, "texts": texts, "ids": ids}
@@ -187,13 +211,19 @@ def first_match(
             text=True,
         )
         for line in trial.stdout.splitlines():
-            name, is_match = json.loads(line)
-            if is_match:
-                return str(name)
+            name, difference = json.loads(line)
+            found[str(name)] = difference
+            if difference is None:
+                return found
             left.remove(name)
         if trial.returncode > 0:
             raise LibraryError(
                 "llama.cpp could not be loaded to try pre-tokenizers.", "Install llama-cpp-python anew."
             )
         left = left[1:]  # what is left was aborted by its first name
-    return None
+    return found
+
+
+def _excerpt(text: str) -> str:
+    """A text in one line, short enough for a sentence."""
+    return json.dumps(text if len(text) <= _EXCERPT else text[:_EXCERPT] + "…", ensure_ascii=False)

@@ -1,8 +1,8 @@
 """Child process: does llama.cpp, under a pre-tokenizer's name, give the ids that are expected?
 
 Reads the JSON file in argv: `vocabulary` (a GGUF file without weights), `names`, `texts`, `ids`.  Writes a
-line `[name, matches]` for each name up to the first that matches.  llama.cpp aborts on some; then the
-rest is missing.
+line `[name, index]` for each name, up to the first under which all ids are as expected: of the first text
+that gets others, or null.  llama.cpp aborts on some names; then the rest is missing.
 """
 
 import ctypes
@@ -20,14 +20,16 @@ def main(task: Path, results: IO[str]) -> None:
     job = json.loads(task.read_text("utf-8"))
     llama_cpp.llama_backend_init()
     for name in job["names"]:
-        is_match = _matches(Path(job["vocabulary"]), name, job["texts"], job["ids"])
-        results.write(json.dumps([name, is_match]) + "\n")
+        difference = _first_difference(Path(job["vocabulary"]), name, job["texts"], job["ids"])
+        results.write(json.dumps([name, difference]) + "\n")
         results.flush()
-        if is_match:
+        if difference is None:
             return
 
 
-def _matches(vocabulary: Path, name: str, texts: Sequence[str], ids: Sequence[Sequence[int]]) -> bool:
+def _first_difference(
+    vocabulary: Path, name: str, texts: Sequence[str], ids: Sequence[Sequence[int]]
+) -> int | None:
     overrides: Any = (llama_cpp.llama_model_kv_override * 2)()  # ends with an empty one
     overrides[0].tag = llama_cpp.LLAMA_KV_OVERRIDE_TYPE_STR
     overrides[0].key = b"tokenizer.ggml.pre"
@@ -37,11 +39,12 @@ def _matches(vocabulary: Path, name: str, texts: Sequence[str], ids: Sequence[Se
     params.kv_overrides = overrides
     model = llama_cpp.llama_model_load_from_file(str(vocabulary).encode(), params)
     if not model:
-        return False  # a name that this version does not know
+        return 0  # a name that this version does not know
     try:
         vocab = llama_cpp.llama_model_get_vocab(model)
         assert vocab is not None
-        return all(_tokenize(vocab, text) == expected for text, expected in zip(texts, ids, strict=True))
+        pairs = enumerate(zip(texts, ids, strict=True))
+        return next((index for index, (text, own) in pairs if _tokenize(vocab, text) != own), None)
     finally:
         llama_cpp.llama_model_free(model)
 
