@@ -10,6 +10,7 @@ import pytest
 from llmcourse.core.errors import PlanError
 from llmcourse.core.model import ModelFacts, ModelRef, Tensor
 from tests.merge.builders import LINEAR, adapter, model, plan_of, said
+from tests.packed_layouts import LAYOUTS, packed
 
 SLICES = """
 slices:
@@ -17,6 +18,11 @@ slices:
       - {{model: org/a, layer_range: {first}, parameters: {{weight: 1}}}}
       - {{model: org/b, layer_range: {second}, parameters: {{weight: 1}}}}
 merge_method: linear
+"""
+EMBEDDING = """
+merge_method: linear
+models: [{model: org/a, parameters: {weight: 1}}]
+tokenizer: {tokens: {x: {source: {kind: model_token, model: org/b, token_id: 1}}}}
 """
 MIXTURE = """
 base_model: org/a
@@ -282,3 +288,39 @@ def test_a_revision_of_a_folder_is_told_to_mean_nothing(tmp_path: Path) -> None:
     text = f"models: [{{model: {name}}}]\nmerge_method: passthrough"
     sentence = f"{name}: {tmp_path} is a folder, which has no revisions: {name} is the folder as it is."
     assert sentence in said(plan_of(text, {name: folder}), "warn")
+
+
+@pytest.mark.parametrize("label", LAYOUTS)
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        LINEAR,
+        "merge_method: slerp\nbase_model: org/a\nmodels: [{model: org/b}]\nparameters: {t: 0.5}",
+        MIXTURE,
+        "merge_method: linear\nmodels: [{model: org/b+org/lora, parameters: {weight: 1}}]",
+        EMBEDDING,
+    ],
+    ids=["parent", "beside a base", "expert", "base of an adapter", "giver of an embedding"],
+)
+def test_quantized_models_are_refused_by_name_wherever_they_give_weights(label: str, recipe: str) -> None:
+    models = {"org/b": packed(label, "org/b"), "org/lora": adapter("org/lora")}
+    plan = plan_of(recipe, models)
+    assert any(f"org/b is quantized ({label})" in line for line in said(plan))
+    assert plan.exit_code == 4
+
+
+def test_quantized_base_model_is_refused() -> None:
+    recipe = (
+        "merge_method: ties\nbase_model: org/a\nmodels: [{model: org/b, parameters: {weight: 1, density: 1}}]"
+    )
+    [line] = said(plan_of(recipe, {"org/a": packed("block FP8", "org/a")}))
+    assert line.startswith(
+        "org/a: org/a is quantized (block FP8): model.layers.0.mlp.up_proj.weight is F8_E4M3."
+    )
+
+
+def test_statement_left_over_beside_full_weights_is_told() -> None:
+    stated = with_config(model("org/b"), quantization_config={"quant_method": "gptq"})
+    plan = plan_of(LINEAR, {"org/b": stated})
+    assert said(plan) == []
+    assert any("but its tensors are weights in full" in line for line in said(plan, "warn"))

@@ -10,6 +10,7 @@ from llmcourse.core.model import ModelFacts, Tensor
 from llmcourse.core.plan import FileFacts
 from llmcourse.quantize_exl2.sizes import gpu_bytes, result_bytes
 from tests.model_folders import llama_config
+from tests.packed_layouts import packed
 from tests.quantize_exl2.builders import (
     GPU,
     READY,
@@ -151,9 +152,10 @@ CHANGES: list[tuple[dict[str, Any], str]] = [
     ({"is_adapter": True}, "is a LoRA adapter"),
     ({"files": {"config.json": 1, "tokenizer.model": 1}}, "has no tokenizer.json"),
     ({"files": {"modules.json": 1, "tokenizer.json": 1}}, "sentence-transformers"),
+    ({"tensors": packed("GPTQ").tensors}, "is quantized (GPTQ)"),
     (
         {"config": llama_config() | {"quantization_config": {"quant_method": "gptq"}}},
-        "quantized already (gptq)",
+        "is called quantized (quantization_config in config.json), but its tensors are weights in full",
     ),
     (
         {"config": llama_config() | {"architectures": ["MambaForCausalLM"]}},
@@ -161,7 +163,7 @@ CHANGES: list[tuple[dict[str, Any], str]] = [
     ),
     ({"config": llama_config() | {"architectures": ["LlavaForConditionalGeneration"]}}, "does not know"),
     ({"config": llama_config() | {"architectures": []}}, "names 0 architectures"),
-    ({"config": llama_config() | {"quantization_config": 3}}, "quantized already (some other)"),
+    ({"config": llama_config() | {"quantization_config": 3}}, "is called quantized"),
     ({"config": llama_config() | {"num_hidden_layers": 10**18}}, "and weights of 2"),
     ({"config": llama_config() | {"num_hidden_layers": -1}}, "has -1 layers by its config.json"),
 ]

@@ -14,6 +14,7 @@ from llmcourse.quantize_gguf.installed_types import file_types
 from llmcourse.quantize_gguf.plan import plan as planner
 from llmcourse.quantize_gguf.plan import questions
 from llmcourse.quantize_gguf.types import TYPES, type_facts
+from tests.packed_layouts import packed
 from tests.quantize_gguf.builders import adapter, answers, config, facts_of, model, plan_of, said, sized
 
 Q8 = "model: org/tiny\ntypes: [Q8_0]\n"
@@ -416,3 +417,49 @@ def test_a_folder_s_name_becomes_a_file_s_name_that_shells_and_urls_take(
     [ref] = read.models().values()
     facts = facts_of(read, models={path: model(ref=ref, hub_id=None, revision=None)})
     assert planner(read, facts).settings["file_name"] == f"{name}.{{type}}.gguf"
+
+
+def quantized(label: str, stated: dict[str, object]) -> dict[str, object]:
+    """Facts for `plan_of`: a model in this layout, which its config.json states so."""
+    return {"models": {"org/tiny": packed(label, **({"quantization_config": stated} if stated else {}))}}
+
+
+COMPRESSED = {"quant_method": "compressed-tensors", "format": "pack-quantized"}
+CHANNEL = {"group": {"weights": {"strategy": "channel", "num_bits": 8, "type": "float"}}}
+GROUP = {"group": {"weights": {"strategy": "group", "num_bits": 4, "type": "int", "group_size": 4}}}
+READ = [
+    ("block FP8", {"quant_method": "fp8", "weight_block_size": [128, 128]}),
+    ("GPTQ", {"quant_method": "gptq", "bits": 4}),
+    ("compressed-tensors", COMPRESSED | {"config_groups": GROUP}),
+]
+NOT_READ = [
+    ("bitsandbytes 4-bit", {"quant_method": "bitsandbytes", "load_in_4bit": True}),
+    ("AWQ", {"quant_method": "awq", "bits": 4}),
+    ("GPTQ", {"quant_method": "gptq", "bits": 3}),
+    ("GPTQ", {"quant_method": "gptq", "bits": 4, "dynamic": {"+:.*down.*": {"bits": 8}}}),
+    ("compressed-tensors", COMPRESSED | {"config_groups": CHANNEL}),
+    ("block FP8", {}),
+    ("FP8", {"quant_method": "fp8"}),
+    ("MXFP4", {"quant_method": "mxfp4"}),
+]
+
+
+@pytest.mark.parametrize(("label", "stated"), READ)
+def test_layouts_that_the_converter_reads_are_taken(label: str, stated: dict[str, object]) -> None:
+    plan = plan_of(Q8, **quantized(label, stated))
+    assert said(plan) == []
+    assert any(f"is quantized already ({label})" in line for line in said(plan, "warn"))
+
+
+@pytest.mark.parametrize(("label", "stated"), NOT_READ)
+def test_layouts_that_the_converter_does_not_read_are_refused(label: str, stated: dict[str, object]) -> None:
+    plan = plan_of(Q8, **quantized(label, stated))
+    [line] = said(plan)
+    assert f"org/tiny is quantized ({label})" in line and "Give the model it was made from" in line
+    assert plan.exit_code == 4
+
+
+def test_quantized_base_of_an_adapter_is_refused_where_the_converter_stumbles_over_it() -> None:
+    base = packed("bitsandbytes 4-bit", "org/base", quantization_config={"load_in_4bit": True})
+    plan = plan_of(f"{LORA}base: org/base\n", models={"org/lora": adapter(), "org/base": base})
+    assert any("org/base is quantized (bitsandbytes 4-bit)" in line for line in said(plan))

@@ -9,6 +9,7 @@ from llmcourse.core.errors import PlanError
 from llmcourse.core.model import Tensor
 from llmcourse.core.plan import FileFacts
 from llmcourse.quantize_gptq.layout import linears, result_bytes
+from tests.packed_layouts import packed
 from tests.planner_facts import WITH_GPU
 from tests.quantize_gptq.builders import config, model, plan_of, said
 
@@ -119,11 +120,11 @@ def test_what_is_no_language_model_is_refused(changes: dict[str, Any], sentence:
 
 
 def test_what_is_quantized_already_is_refused() -> None:
-    quantized = model(config={"architectures": ["LlamaForCausalLM"], "quantization_config": {}})
-    assert any(
-        "is quantized already" in line
-        for line in said(plan_of("model: org/tiny", models={"org/tiny": quantized}))
-    )
+    made = plan_of("model: org/tiny", models={"org/tiny": model(tensors=packed("AWQ").tensors)})
+    assert any("is quantized (AWQ)" in line for line in said(made))
+    stated = model(config={"architectures": ["LlamaForCausalLM"], "quantization_config": {}})
+    made = plan_of("model: org/tiny", models={"org/tiny": stated})
+    assert any("is called quantized" in line for line in said(made))
 
 
 def test_an_odd_layer_can_be_left_out() -> None:

@@ -8,6 +8,7 @@ from llmcourse.core.errors import LlmcourseError
 from llmcourse.core.layers import held_layers, stated_layers
 from llmcourse.core.model import ModelFacts
 from llmcourse.core.plan import Check, fail, failure, mistake, ok, warn
+from llmcourse.core.quantized import left_over_statement, quantization_of, what_instead
 
 # One of these is there where there is a tokenizer; tiktoken's files have names of their own.
 TOKENIZER_FILES = ("tokenizer.model", "tokenizer.json", "vocab.json", "vocab.txt", "tekken.json")
@@ -65,6 +66,29 @@ def kind_checks(name: str, model: ModelFacts) -> Iterator[Check]:
             f"{name} has {stated} layers by its config.json, and weights of {held}.",
             "Get the model's files anew: config.json and weights do not belong together.",
         )
+
+
+def weights_checks(name: str, model: ModelFacts, leftover: str | None = None) -> Iterator[Check]:
+    """Whether its files hold weights, and not codes that stand for weights.
+
+    `leftover` says what becomes of a configuration that calls weights quantized which are not; without it
+    such a model is refused, because the library that gets it would believe the configuration.
+    """
+    found = quantization_of(model)
+    if found:
+        yield fail(
+            name,
+            f"{name} is quantized ({found.label}): {found.evidence}. Such numbers are no weights.",
+            what_instead(model, found),
+        )
+        return
+    place = left_over_statement(model)
+    if place:
+        what = f"{name} is called quantized ({place}), but its tensors are weights in full."
+        if leftover:
+            yield warn(name, f"{what} {leftover}")
+        else:
+            yield fail(name, what, f"Remove {place} from a copy of it, and give that.")
 
 
 def tokenizer_checks(name: str, model: ModelFacts) -> Iterator[Check]:

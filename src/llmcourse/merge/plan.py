@@ -7,6 +7,7 @@ from llmcourse.core import licences
 from llmcourse.core.errors import ConfigError, LlmcourseError
 from llmcourse.core.machine import Machine
 from llmcourse.core.model import ModelFacts
+from llmcourse.core.model_checks import weights_checks
 from llmcourse.core.plan import Check, Estimate, Facts, Plan, fail, failure, mistake, ok, warn
 from llmcourse.merge.config import Config, walk_stages
 from llmcourse.merge.methods import METHODS
@@ -121,10 +122,10 @@ def _stage_checks(
             if isinstance(stage, Recipe):
                 yield from range_checks(stage, models)
             continue  # what is missing is said above, or by the stage before
-        adapters = list(_adapter_checks(stage, models))
-        yield from adapters
-        if adapters:
-            continue  # an adapter has neither layers nor an architecture to compare
+        unusable = [*_adapter_checks(stage, models), *_weights_checks(stage, models)]
+        yield from unusable
+        if any(check.status == "fail" for check in unusable):
+            continue  # neither adapters nor packed codes have shapes that could be compared
         if isinstance(stage, Recipe):
             found = list(recipe_model_checks(stage, models, options))
         else:
@@ -165,6 +166,13 @@ def _adapter_checks(stage: Recipe | Moe, models: dict[str, ModelFacts]) -> Itera
             yield fail(
                 str(reference), f"{reference.lora} is no LoRA adapter.", "Write model+lora, in this order."
             )
+
+
+def _weights_checks(stage: Recipe | Moe, models: dict[str, ModelFacts]) -> Iterator[Check]:
+    """Whether what gives weights has any: merging codes gives noise of the right shape."""
+    givers = [*stage.references(), *stage.embedding_references()]
+    for name in dict.fromkeys(part for reference in givers for part in reference.parts):
+        yield from weights_checks(name, models[name], "The result's config.json does not say it.")
 
 
 def _licence_checks(config: Config, facts: Facts) -> Iterator[Check]:

@@ -201,9 +201,12 @@ class Recipe(Strict):
     def tokenizer_references(self) -> list[Reference]:
         """Models that are read for their tokenizer or single embeddings only."""
         named = [self.tokenizer_source, self.tokenizer.source if self.tokenizer else None]
+        return [part for part in named if isinstance(part, Reference)] + self.embedding_references()
+
+    def embedding_references(self) -> list[Reference]:
+        """Models that give the embeddings of single tokens."""
         tokens = (self.tokenizer.tokens if self.tokenizer else None) or {}
-        named += [token.reference() for token in tokens.values()]
-        return [part for part in named if isinstance(part, Reference)]
+        return [part for token in tokens.values() if (part := token.reference())]
 
 
 class Expert(Strict):
@@ -244,6 +247,9 @@ class Moe(Strict):
         return list(dict.fromkeys([self.base_model, *(expert.source_model for expert in experts)]))
 
     def tokenizer_references(self) -> list[Reference]:
+        return []
+
+    def embedding_references(self) -> list[Reference]:
         return []
 
 

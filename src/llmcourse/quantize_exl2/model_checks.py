@@ -1,9 +1,9 @@
 """Whether exllamav2 can do something with the model."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from llmcourse.core.model import ModelFacts
-from llmcourse.core.model_checks import kind_checks, licence_checks, reading_checks
+from llmcourse.core.model_checks import kind_checks, licence_checks, reading_checks, weights_checks
 from llmcourse.core.plan import Check, Facts, fail, ok
 from llmcourse.quantize_exl2.architectures import KNOWN, problem_of
 from llmcourse.quantize_exl2.config import Config
@@ -25,10 +25,8 @@ def model_checks(config: Config, facts: Facts) -> Iterator[Check]:
             f"{name} has pickled weights ({model.weight_files[0]}); exllamav2 reads safetensors only.",
             "Give a model with safetensors, or convert it.",
         )
-    elif "quantization_config" in model.config:
-        stated = model.config["quantization_config"]
-        method = stated.get("quant_method", "some other") if isinstance(stated, Mapping) else "some other"
-        yield fail(name, f"{name} is quantized already ({method}).", "Give the model it was made from.")
+    elif packed := list(weights_checks(name, model)):
+        yield from packed
     else:
         yield from _architecture_checks(name, model)
         yield from deviation_checks(config, model)

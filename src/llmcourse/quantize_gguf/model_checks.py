@@ -6,6 +6,7 @@ from llmcourse.core.model import ModelFacts
 from llmcourse.core.model_checks import kind_checks, licence_checks, reading_checks, tokenizer_checks
 from llmcourse.core.plan import Check, Facts, fail, warn
 from llmcourse.quantize_gguf.config import Config
+from llmcourse.quantize_gguf.packed_weights import packed_weights_checks
 
 
 def model_checks(config: Config, facts: Facts) -> Iterator[Check]:
@@ -23,6 +24,7 @@ def model_checks(config: Config, facts: Facts) -> Iterator[Check]:
         yield from _adapter_checks(config, facts, model)
     else:
         yield from tokenizer_checks(name, model)
+        yield from packed_weights_checks(name, model)
     yield from licence_checks(name, config.card, model)
 
 
@@ -43,3 +45,6 @@ def _adapter_checks(config: Config, facts: Facts, adapter: ModelFacts) -> Iterat
     base = facts.models.get(config.base or "")
     if isinstance(base, ModelFacts) and base.is_adapter:
         yield fail("base", f"{config.base} is an adapter itself.", "Name the model that both are for.")
+    elif isinstance(base, ModelFacts) and config.base:
+        # Its weights are not read, but the converter looks at what its config.json says of them.
+        yield from (check for check in packed_weights_checks(config.base, base) if check.status == "fail")

@@ -10,7 +10,13 @@ from llmcourse.core.console import human_bytes, human_count, human_seconds
 from llmcourse.core.environments import pinned
 from llmcourse.core.errors import ConfigError, MissingError
 from llmcourse.core.model import ModelFacts
-from llmcourse.core.model_checks import kind_checks, licence_checks, reading_checks, tokenizer_checks
+from llmcourse.core.model_checks import (
+    kind_checks,
+    licence_checks,
+    reading_checks,
+    tokenizer_checks,
+    weights_checks,
+)
 from llmcourse.core.plan import Check, Estimate, Facts, FileFacts, Plan, fail, warn
 from llmcourse.quality.checks import quality_checks
 from llmcourse.quality.sizes import CONTEXT, base_bytes
@@ -106,12 +112,10 @@ def _model_checks(config: Config, model: ModelFacts) -> Iterator[Check]:
             "Merge it into its base model first: llmcourse merge.",
         )
         return
-    if "quantization_config" in model.config:
-        yield fail(
-            config.model,
-            f"{config.model} is quantized already.",
-            "Give the unquantized model.",
-        )
+    packed = list(weights_checks(config.model, model))
+    yield from packed
+    if packed:
+        pass
     elif not model.architecture.endswith(_GENERATING) or model.config.get("is_encoder_decoder"):
         yield fail(
             config.model,
