@@ -421,6 +421,7 @@ def test_a_folder_s_name_becomes_a_file_s_name_that_shells_and_urls_take(
 
 def quantized(label: str, stated: dict[str, object]) -> dict[str, object]:
     """Facts for `plan_of`: a model in this layout, which its config.json states so."""
+    label = {"ModelOpt": "NVFP4"}.get(label, label)
     return {"models": {"org/tiny": packed(label, **({"quantization_config": stated} if stated else {}))}}
 
 
@@ -441,6 +442,7 @@ NOT_READ = [
     ("block FP8", {}),
     ("FP8", {"quant_method": "fp8"}),
     ("MXFP4", {"quant_method": "mxfp4"}),
+    ("ModelOpt", {"quant_method": "modelopt", "quant_algo": "NVFP4"}),
 ]
 
 

@@ -143,7 +143,9 @@ def packed_tensors(model: ModelFacts) -> Iterator[tuple[str, str]]:
         is_narrow = tensor.dtype.startswith(("F4", "F6", "F8"))
         is_coded = tensor.dtype in _CODES and len(tensor.shape) > 1 and _MATRIX.search(name)
         layout = next((label for pattern, label in _NAMES if pattern.search(name)), None)
-        if is_narrow or is_coded:
+        if is_narrow and "scale" in name:
+            later.append((name, layout or "FP8"))
+        elif is_narrow or is_coded:
             kind = tensor.dtype[:2].replace("F", "FP") if is_narrow else f"packed {tensor.dtype}"
             yield name, _layout_beside(name, model) or layout or kind
         elif layout:

@@ -91,6 +91,11 @@ def _compressed_tensors(model: ModelFacts, stated: Mapping[str, Any]) -> str | N
     return f"llama.cpp's converter does not read {kind} with the strategy {strategy}."
 
 
+def _modelopt(model: ModelFacts, _: Mapping[str, Any]) -> str | None:
+    is_fp4 = any(name.endswith(".weight_scale_2") for name in model.tensors)
+    return "llama.cpp takes NVFP4 over as it is and makes no other type of it." if is_fp4 else None
+
+
 def _mxfp4(model: ModelFacts, _: Mapping[str, Any]) -> str | None:
     return (
         None
@@ -103,6 +108,6 @@ _CHECKS = {
     "fp8": _fp8,
     "gptq": _gptq,
     "compressed-tensors": _compressed_tensors,
-    "modelopt": lambda *_: None,
+    "modelopt": _modelopt,
     "mxfp4": _mxfp4,
 }
