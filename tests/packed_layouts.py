@@ -22,7 +22,7 @@ def packed(label: str, name: str = "org/tiny", **config: Any) -> ModelFacts:
 
 
 # As their libraries save them: what follows the module's name, dtype, shape.
-LAYOUTS = {
+LAYOUTS: dict[str, dict[str, tuple[str, tuple[int, ...]]]] = {
     "bitsandbytes 4-bit": {".weight": ("U8", (16, 1)), ".weight.absmax": ("F32", (1,)),
                            ".weight.quant_state.bitsandbytes__nf4": ("U8", (80,))},
     "LLM.int8 (bitsandbytes)": {".weight": ("I8", (8, 4)), ".SCB": ("F32", (8,))},

@@ -34,7 +34,7 @@ def int8_channels(name: str, codes: torch.Tensor) -> tuple[Tensors, torch.Tensor
 
 
 def packed_groups(name: str, codes: torch.Tensor) -> tuple[Tensors, torch.Tensor]:
-    words = _words((codes + 8).long().unflatten(1, (-1, 8)).movedim(2, 0))
+    words = _words((codes + 8).long().view(codes.shape[0], -1, 8).movedim(2, 0))
     scale = torch.full((codes.shape[0], codes.shape[1] // 32), STEP)
     shape = torch.tensor(codes.shape)
     return {
@@ -48,7 +48,7 @@ def gptq(name: str, codes: torch.Tensor) -> tuple[Tensors, torch.Tensor]:
     """Columns in an order of their own (desc_act), zeros of 8 that are stored as 7."""
     rows, columns = codes.shape
     groups = (torch.arange(columns).flip(0) // 32).to(torch.int32)
-    words = _words((codes.T + 8).long().unflatten(0, (-1, 8)).movedim(1, 0))
+    words = _words((codes.T + 8).long().view(-1, 8, rows).movedim(1, 0))
     zeros = _words(torch.full((8, columns // 32, rows // 8), 7))
     scales = torch.full((columns // 32, rows), STEP, dtype=torch.float16)
     parts = {"qweight": words, "qzeros": zeros, "scales": scales, "g_idx": groups}
@@ -57,7 +57,7 @@ def gptq(name: str, codes: torch.Tensor) -> tuple[Tensors, torch.Tensor]:
 
 def _words(nibbles: torch.Tensor) -> torch.Tensor:
     """Eight codes of four bits, along the first axis, in one signed word; the first in the lowest bits."""
-    words = sum(nibbles[place] << (4 * place) for place in range(8))
+    words = torch.stack([nibbles[place] << (4 * place) for place in range(8)]).sum(0)
     return ((words + 2**31) % 2**32 - 2**31).to(torch.int32)
 
 

@@ -422,7 +422,8 @@ def test_a_folder_s_name_becomes_a_file_s_name_that_shells_and_urls_take(
 def quantized(label: str, stated: dict[str, object]) -> dict[str, object]:
     """Facts for `plan_of`: a model in this layout, which its config.json states so."""
     label = {"ModelOpt": "NVFP4"}.get(label, label)
-    return {"models": {"org/tiny": packed(label, **({"quantization_config": stated} if stated else {}))}}
+    model = packed(label, quantization_config=stated) if stated else packed(label)
+    return {"models": {"org/tiny": model}}
 
 
 COMPRESSED = {"quant_method": "compressed-tensors", "format": "pack-quantized"}

@@ -34,7 +34,6 @@ from mergekit.merge import (
 )
 from mergekit.multigpu_executor import MultiGPUExecutor
 from mergekit.options import MergeOptions
-from mergekit.plan import MergePlanner
 from mergekit.tokenizer import TokenizerInfo
 from safetensors import SafetensorError
 
@@ -48,6 +47,8 @@ from llmcourse.core.progress import Progress
 from llmcourse.core.workspace import write_json
 from llmcourse.merge.config import Config, result_stage, walk_stages
 from llmcourse.merge.kernels import keep_freed_memory, use_fast_kernels
+from llmcourse.merge.planner import Planner
+from llmcourse.merge.published_layout import PublishedLayout
 from llmcourse.merge.recipe import Moe, Recipe
 from llmcourse.merge.resolve import Resolver
 from llmcourse.merge.seed import random_state, restore_random_state, seed_all
@@ -145,7 +146,7 @@ class Merge:
         )
         for model in self.config.referenced_models():
             cache.get(model)
-        planner = MergePlanner(
+        planner = Planner(
             self.config, self.architecture, options=self.options, out_model_config=self.out_config
         )
         tasks = planner.plan_to_disk(out_path=str(self.folder))
@@ -172,12 +173,13 @@ class Merge:
         saves = [task for task in tasks if isinstance(task, SaveTensor)]
         others = [task for task in tasks if not isinstance(task, SaveTensor | FinalizeModel)]
         order = self._execution_order([*saves, *others])
-        planned = [planned_tensor(task, self.config.dtype) for task in order]
+        split = PublishedLayout(self.out_config.model_type).written
+        planned = [planned_tensor(task, self.config.dtype, split) for task in order]
         shards = plan_shards(planned, self.options.out_shard_size)
         finished = {file.path: file for file in done}
         kept = [shard for shard in shards if shard.name in finished]
         todo = {tensor.name for shard in shards if shard not in kept for tensor in shard.tensors}
-        writer = ShardWriter(self.folder, shards)
+        writer = ShardWriter(self.folder, shards, split)
         try:
             targets = [
                 task.model_copy(update={"writer_task": _OurWriter.holding(writer)})

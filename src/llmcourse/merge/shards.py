@@ -11,7 +11,7 @@ Source: safetensors format (8 bytes header length, JSON header that may end in s
 import hashlib
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -37,15 +37,23 @@ _TENSORS_WAITING = 2
 
 @dataclass(frozen=True)
 class PlannedTensor:
-    """What is expected of a tensor; `dtype` is safetensors' name of it."""
+    """What is expected of a tensor; `dtype` is safetensors' name of it.
+
+    `parts` are written in its place where there are any: the matrices of experts that are merged as one.
+    """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
+    parts: "tuple[PlannedTensor, ...]" = ()
 
     @property
     def nbytes(self) -> int:
         return prod(self.shape) * _WIDTHS[self.dtype]
+
+    @property
+    def written(self) -> "tuple[PlannedTensor, ...]":
+        return self.parts or (self,)
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,10 @@ def plan_shards(tensors: Sequence[PlannedTensor], max_shard_bytes: int) -> list[
         Shard(f"model-{index:05d}-of-{len(groups):05d}.safetensors", tuple(group))
         for index, group in enumerate(groups, start=1)
     ]
+
+
+# Gives what is written in place of a merged tensor, by name.
+Split = Callable[[str, torch.Tensor], Mapping[str, torch.Tensor]]
 
 
 @dataclass
@@ -117,8 +129,9 @@ class _OpenFile:
 class ShardWriter:
     """Takes tensors in any order; offers the `save_tensor` that mergekit's SaveTensor task calls."""
 
-    def __init__(self, folder: Path, shards: Sequence[Shard]) -> None:
+    def __init__(self, folder: Path, shards: Sequence[Shard], split: Split | None = None) -> None:
         self._folder = folder
+        self._split = split or (lambda name, tensor: {name: tensor})
         self._shard_of = {tensor.name: shard for shard in shards for tensor in shard.tensors}
         self._left = {shard.name: {tensor.name for tensor in shard.tensors} for shard in shards}
         self._open: dict[str, _OpenFile] = {}
@@ -135,15 +148,17 @@ class ShardWriter:
         with self._lock:
             shard = self._shard_of[name]
             out = self._open.get(shard.name) or self._start(shard)
-            out.layout.place(name, DTYPES[tensor.dtype], tensor.shape, tensor.numel() * tensor.element_size())
-            self._queue.put((out, tensor))
+            for part, value in self._split(name, tensor).items():
+                nbytes = value.numel() * value.element_size()
+                out.layout.place(part, DTYPES[value.dtype], value.shape, nbytes)
+                self._queue.put((out, value))
         self._raise_failure()
 
     def _start(self, shard: Shard) -> _OpenFile:
         planned = _Layout()
-        for tensor in shard.tensors:
+        for tensor in (part for planned_tensor in shard.tensors for part in planned_tensor.written):
             planned.place(tensor.name, tensor.dtype, tensor.shape, tensor.nbytes)
-        room = len(planned.header()) + _SPARE_BYTES * len(shard.tensors)
+        room = len(planned.header()) + _SPARE_BYTES * len(planned.entries)
         header = planned.padded_header(room + -room % 8)
         path = self._folder / shard.name
         self._open[shard.name] = out = _OpenFile(path, path.open("wb"), header)
