@@ -89,7 +89,7 @@ def test_one_window_too_many_is_refused_with_the_number_that_works(
     assert caught.value.fix == f"Give more data, or set samples: {count // 64}."
     with pytest.raises(PlanError, match="1 windows of") as caught:
         windows(wish(prose, samples=1, length=count + 1), None, tokenizer, progress)
-    assert caught.value.fix == f"Give more data, or set length: {count}."
+    assert caught.value.fix == f"Give more data, or set samples: 1 and length: {count}."
 
 
 def test_documents_are_told_apart_by_the_end_of_text_token(

@@ -103,7 +103,13 @@ class Adapter:
         (place / "scratch").mkdir()
         calibration = {"text": str(self.texts / "calibration.txt"), "samples": 16, "length": 256}
         read = Config(**{"model": str(self.model), "calibration": calibration, **keys})
-        settings = {"device": "cpu", "revision": None, "dtype": "bfloat16", "parameters": 3_400_000}
+        settings: dict[str, Any] = {
+            "device": "cpu",
+            "revision": None,
+            "dtype": "bfloat16",
+            "parameters": 3_400_000,
+        }
+        settings["weights"] = [path.name for path in self.model.glob("*.safetensors")]
         job = Job(
             read.model_dump(mode="json"), settings, {read.model: str(self.model)}, files, place / "scratch"
         )

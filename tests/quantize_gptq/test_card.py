@@ -21,14 +21,25 @@ CALIBRATION = {
 }  # fmt: skip
 
 
-def card_of(text: str, repo: str | None = "me/tiny-GPTQ", quality: bool = True, **changes: Any) -> str:
+READS = {"gptqmodel": "", "transformers": ""}
+VERSIONS = {"gptqmodel": "7.6.0", "transformers": "5.23.0", "optimum": "2.3.0"}
+
+
+def card_of(
+    text: str,
+    repo: str | None = "me/tiny-GPTQ",
+    quality: bool = True,
+    tried: dict[str, Any] | None = None,
+    **changes: Any,
+) -> str:
     read = config(text)
     facts = Facts(LAPTOP, {name: model(name, **changes) for name in read.models()})
-    files = [OutputFile("model.safetensors", 3_000_000, "a" * 64, about={"sample": "Once upon"})]
+    about = {"sample": "Once upon", "problems": READS, "is_chat": False} if tried is None else tried
+    files = [OutputFile("model.safetensors", 3_000_000, "a" * 64, about=about)]
     files += [OutputFile("layers.png", 10, "b" * 64)]
     files += [OutputFile("quality.json", 10, "c" * 64, about=FIGURES)] if quality else []
     details = {"calibration": CALIBRATION}
-    made = Artifact("quantize-gptq", ".", "f" * 64, tuple(files), {}, {"gptqmodel": "7.6.0"}, {}, details)
+    made = Artifact("quantize-gptq", ".", "f" * 64, tuple(files), {}, VERSIONS, {}, details)
     return render(card(read, facts, made, repo), "llmcourse.quantize_gptq")
 
 
@@ -45,7 +56,9 @@ def test_the_base_model_is_the_one_that_was_quantized() -> None:
 
 def test_a_folder_is_named_without_the_way_to_it() -> None:
     text = card_of("model: org/tiny", repo=None, hub_id=None)
-    assert "base_model" not in head_of(text) and "# tiny-GPTQ-4bit" in text and "vllm serve PATH" in text
+    assert (
+        "base_model" not in head_of(text) and "# tiny-GPTQ-4bit" in text and 'GPTQModel.load("PATH")' in text
+    )
 
 
 def test_figures_plot_and_calibration_are_told() -> None:
@@ -59,9 +72,29 @@ def test_without_a_measurement_there_are_no_figures() -> None:
     assert "Perplexity" not in card_of("model: org/tiny", quality=False)
 
 
-def test_how_to_load_it_fits_the_method() -> None:
-    assert "optimum" in card_of("model: org/tiny")
-    assert "optimum" not in card_of("{model: org/tiny, method: gptq_v2}")
+def test_every_loader_that_read_the_files_is_named_and_no_other() -> None:
+    both = card_of("model: org/tiny")
+    assert 'AutoModelForCausalLM.from_pretrained("me/tiny-GPTQ"' in both and "optimum==2.3.0" in both
+    assert "GPTQModel.load" in both and "vllm" not in both.lower()
+    problems = {"gptqmodel": "", "transformers": "it fills 4 tensors with random numbers"}
+    one = card_of("model: org/tiny", tried={"sample": "", "problems": problems, "is_chat": False})
+    assert "GPTQModel.load" in one and "AutoModelForCausalLM" not in one
+    assert "transformers 5.23.0 does **not** read them as they are: it fills 4 tensors with random" in one
+
+
+def test_what_was_not_tried_names_no_loader() -> None:
+    assert "from_pretrained" not in card_of("{model: org/tiny, dry_run: mock}", tried={})
+    assert "GPTQModel.load" not in card_of("{model: org/tiny, dry_run: mock}", tried={})
+
+
+def test_a_chat_model_is_asked_through_its_template() -> None:
+    plain = card_of("model: org/tiny")
+    chat = card_of("model: org/tiny", tried={"sample": "", "problems": READS, "is_chat": True})
+    assert plain.count("apply_chat_template") == 0 and chat.count("apply_chat_template") == 2
+    assert all(text.count("model.generate(**inputs, max_new_tokens=256)") == 2 for text in (plain, chat))
+
+
+def test_settings_fit_the_method() -> None:
     assert "desc_act" not in card_of("{model: org/tiny, method: awq}")
     assert head_of(card_of("{model: org/tiny, method: awq}"))["tags"][0] == "awq"
 

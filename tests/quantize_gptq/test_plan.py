@@ -1,13 +1,16 @@
 """The plan of a GPTQ quantization, from hand-made facts."""
 
+import json
+import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
+import yaml
 
 from llmcourse.core.errors import PlanError
-from llmcourse.core.model import Tensor
-from llmcourse.core.plan import FileFacts
+from llmcourse.core.model import ModelFacts, Tensor
+from llmcourse.core.plan import FileFacts, Plan
 from llmcourse.quantize_gptq.layout import linears, result_bytes
 from tests.packed_layouts import packed
 from tests.planner_facts import WITH_GPU
@@ -127,15 +130,75 @@ def test_what_is_quantized_already_is_refused() -> None:
     assert any("is called quantized" in line for line in said(made))
 
 
-def test_an_odd_layer_can_be_left_out() -> None:
-    odd = model()
-    odd = replace(
-        odd, tensors={**odd.tensors, "model.layers.0.odd.weight": Tensor((33, 128), "BF16", 8448, "m")}
+def shaped(**shapes: tuple[int, int]) -> dict[str, ModelFacts]:
+    """A model whose second layer has these projections beside those of the usual one."""
+    usual = model()
+    extra = {
+        f"model.layers.1.mlp.{name}.weight": Tensor(
+            shape, "BF16", 2 * shape[0] * shape[1], "model.safetensors"
+        )
+        for name, shape in shapes.items()
+    }
+    return {"org/tiny": replace(usual, tensors={**usual.tensors, **extra})}
+
+
+def followed(text: str, made: Plan) -> str:
+    """The config after all that the plan's failures advise, as somebody would write it."""
+    data = yaml.safe_load(text)
+    for line in said(made):
+        for key, value in re.findall(r"(?:[Ss]et|or set|and) ([\w.]+)=(-?\d+)", line):
+            part, _, name = key.rpartition(".")
+            (data if not part else data.setdefault(part, {}))[name] = int(value)
+        if found := re.search(r"(modules: \{.*\})", line):
+            data |= yaml.safe_load(found[1])
+    return str(json.dumps(data))
+
+
+@pytest.mark.parametrize(
+    ("text", "shapes", "sentence"),
+    [
+        ("{model: org/tiny, group_size: 1024}", {}, "Groups of 1024 do not divide"),
+        ("{model: org/tiny}", {"odd": (96, 96)}, "Groups of 128 do not divide the 96 columns"),
+        ("{model: org/tiny}", {"odd": (128, 176)}, "is 128 x 176; GPTQ packs multiples of 32 only"),
+        ("{model: org/tiny}", {"odd": (33, 128), "other": (128, 48)}, "(and 1 other layers)"),
+        ("{model: org/tiny}", {"odd": (33, 128), "even": (96, 96)}, "Groups of 128 do not divide"),
+        ("{model: org/tiny}", {"q_proj": (33, 128)}, "model.layers.1.mlp.q_proj is 33 x 128"),
+        (
+            "{model: org/tiny, modules: {odd: {bits: 8}}}",
+            {"odd": (33, 128)},
+            "Leave out what does not fit",
+        ),
+        ("{model: org/tiny, method: awq}", {"narrow": (96, 128)}, "AWQ packs multiples of 64 rows"),
+        ("{model: org/tiny, group_size: 32, modules: {odd: {bits: 8}}}", {"odd": (33, 128)}, "33 x 128"),
+        (
+            "{model: org/tiny, calibration: {text: a.txt, samples: 100, length: 64}}",
+            {},
+            "which cannot be the 6400 tokens",
+        ),
+    ],
+)
+def test_a_plan_s_advice_works_when_it_is_followed(
+    text: str, shapes: dict[str, tuple[int, int]], sentence: str
+) -> None:
+    files = {"a.txt": FileFacts(5000, "ab" * 32)}
+    made = plan_of(text, models=shaped(**shapes), files=files)
+    assert made.exit_code and any(sentence in line for line in said(made)), said(made)
+    again = plan_of(followed(text, made), models=shaped(**shapes), files=files)
+    assert said(again) == [] and again.exit_code == 0
+
+
+def test_odd_layers_alone_leave_nothing_to_quantize_and_no_advice_to_leave_all_out() -> None:
+    odd = {"model.layers.0.mlp.up.weight": Tensor((33, 128), "BF16", 8448, "m")}
+    lines = said(plan_of("model: org/tiny", models={"org/tiny": model(tensors=odd)}))
+    assert any(
+        line.endswith("Use quantize-gguf, which stores such layers in another type.") for line in lines
     )
-    models = {"org/tiny": odd}
-    [line] = said(plan_of("model: org/tiny", models=models))
-    assert "model.layers.0.odd is 33 x 128" in line and "modules: {odd: false}" in line
-    assert said(plan_of("{model: org/tiny, modules: {odd: false}}", models=models)) == []
+    assert not any("Leave out" in line for line in lines)
+
+
+def test_groups_that_awq_does_not_have_are_a_mistake_of_the_config() -> None:
+    made = plan_of("{model: org/tiny, method: awq, group_size: 256}")
+    assert made.exit_code == 2 and "AWQ has no groups of 256" in said(made)[0]
 
 
 def test_an_expression_that_matches_nothing_is_said() -> None:

@@ -119,7 +119,9 @@ def _too_little(wish: Calibration, tokens: int, documents: int) -> PlanError:
     source = wish.dataset or ", ".join(PurePath(name).name for name in wish.text or ())
     each = f", {wish.length:,} of each at most" if wish.dataset else ""
     most = tokens // wish.length
-    instead = f", or set samples: {most}" if most else f", or set length: {tokens}" if tokens else ""
+    instead = (
+        f", or set samples: {most}" if most else f", or set samples: 1 and length: {tokens}" if tokens else ""
+    )
     return PlanError(
         f"{source} gives {tokens:,} tokens of this model in {documents:,} documents{each}; "
         f"{wish.samples:,} windows of {wish.length:,} need {wish.tokens:,}.",

@@ -19,6 +19,7 @@ from llmcourse.core.plan import Check, DatasetFacts, Facts, FileFacts, fail, fai
 PLAIN, LINES, TABLE = ("", ".txt", ".md", ".raw"), (".jsonl",), (".parquet",)
 # A tokenizer makes at most one token of a byte; of usual text one of about four.
 _USUAL_BYTES_PER_TOKEN = 4
+_MOST_BYTES_PER_TOKEN = 8  # of texts; no tokenizer in use makes fewer tokens of prose or code
 # Where a data set has several configs and none is named or marked; allenai/c4 is one of these.
 _PREFERRED = ("default", "en")
 
@@ -138,8 +139,7 @@ def calibration_checks(wish: Calibration, facts: Facts) -> Iterator[Check]:
         yield fail(
             "calibration",
             f"{names} has {size} bytes, which cannot be the {wish.tokens} tokens of {needed}.",
-            "Give more text, or set samples or length lower"
-            + (f": samples {size // wish.length} is the most." if size >= wish.length else "."),
+            f"Give more text, or set {_enough(size, wish.length)}.",
         )
     elif not is_packed and size < wish.tokens * _USUAL_BYTES_PER_TOKEN:
         yield warn(
@@ -150,6 +150,13 @@ def calibration_checks(wish: Calibration, facts: Facts) -> Iterator[Check]:
         )
     else:
         yield ok("calibration", f"{needed} of {names} ({human_bytes(size)})")
+
+
+def _enough(size: int, length: int) -> str:
+    """Settings for which `size` bytes of text suffice, whatever language it is in."""
+    if samples := size // (length * _MOST_BYTES_PER_TOKEN):
+        return f"calibration.samples={samples}"
+    return f"calibration.samples=1 and calibration.length={max(1, size // _MOST_BYTES_PER_TOKEN)}"
 
 
 def _dataset_check(wish: Calibration, dataset: DatasetFacts | LlmcourseError, needed: str) -> Check:

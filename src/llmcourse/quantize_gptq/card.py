@@ -10,6 +10,7 @@ from llmcourse.core.model import ModelFacts
 from llmcourse.core.model_checks import licence_of
 from llmcourse.core.plan import Facts
 from llmcourse.quantize_gptq.config import Config, ModuleWishes
+from llmcourse.quantize_gptq.layout import stated_context
 
 _PLOT, _QUALITY = "layers.png", "quality.json"
 
@@ -22,6 +23,7 @@ def card(config: Config, facts: Facts, artifact: Artifact, repo: str | None) -> 
     licence = licences.combine({name: licence_of(config.card, model)})
     files = {file.path: file for file in artifact.files}
     weights = sum(file.size for file in artifact.files if file.path.endswith(".safetensors"))
+    tried = next((file.about for file in artifact.files if "problems" in file.about), {})
     values = {
         "title": repo.rpartition("/")[2] if repo else f"{name}-{_method(config)}-{config.bits}bit",
         "model": linked_name(model),
@@ -36,7 +38,10 @@ def card(config: Config, facts: Facts, artifact: Artifact, repo: str | None) -> 
         "quality": _quality(artifact, files),
         "plot": _PLOT if _PLOT in files else None,
         "rounded": next((file.about["rounded"] for file in artifact.files if "rounded" in file.about), []),
-        "sample": next((file.about["sample"] for file in artifact.files if "sample" in file.about), ""),
+        "sample": tried.get("sample", ""),
+        "loaders": tried.get("problems", {}),
+        "is_chat": tried.get("is_chat", False),
+        "context": stated_context(model),
         "licence_warning": "" if config.card.license else licence.warning,
         "versions": artifact.versions | artifact.details.get("dependencies", {}),
     }

@@ -80,6 +80,10 @@ class Config(CommandConfig):
         "gptqmodel", description="auto-gptq (archived) is for those who need its exact behaviour; CUDA only."
     )
     calibration: Calibration = Field(default_factory=default_calibration, description="What is measured on.")
+    dtype: Literal["auto", "float16", "bfloat16"] = Field(
+        "auto",
+        description="Of what is not quantized; auto keeps the model's 16 bits, and makes float16 of 32.",
+    )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where it is computed.")
     quality: QualityOrNone = Field(
         None, description="Measure the result against the unquantized model on this text."
@@ -95,8 +99,8 @@ class Config(CommandConfig):
         ("quality",): "file", ("quality", "text"): "file",
     }  # fmt: skip
 
-    # What is measured changes no weight.
-    NOT_COMPUTED: ClassVar[frozenset[str]] = CommandConfig.NOT_COMPUTED | {"quality", "card"}
+    # What is measured changes no weight; the plan's settings have the dtype that was decided.
+    NOT_COMPUTED: ClassVar[frozenset[str]] = CommandConfig.NOT_COMPUTED | {"quality", "card", "dtype"}
 
     @field_validator("bits", mode="before")
     @classmethod
@@ -154,6 +158,7 @@ class Config(CommandConfig):
         if self.backend == "auto-gptq":
             own = [name for name in ("modules", "dry_run") if getattr(self, name)]
             own += ["method"] if self.method != "gptq" else []
+            own += ["dtype"] if self.dtype == "bfloat16" else []
             if own:
                 raise ValueError(f"auto-gptq knows no {own[0]} | Remove it, or use backend: gptqmodel.")
         return self

@@ -35,12 +35,18 @@ def library_failures() -> Iterator[None]:
         raise
 
 
-def refuse_nan(is_finite: bool, what: str) -> None:
-    """Stop where a model computes no numbers: its 16 bits overflow, or its weights are damaged."""
+def refuse_nan(is_finite: bool, what: str, dtype: str = "bfloat16") -> None:
+    """Stop where a model computes no numbers, though all its weights are numbers.
+
+    Raises:
+        LibraryError: its activations go beyond what `dtype` holds, or the scales of its layers did.
+    """
     if not is_finite:
         raise LibraryError(
-            f"{what} computes no numbers (NaN or infinity).",
-            "Quantize the model in bfloat16, or check its weights.",
+            f"{what} computes no numbers (NaN or infinity) in {dtype}.",
+            "Set dtype: bfloat16, which holds larger ones."
+            if dtype == "float16"
+            else "Use more bits or smaller groups, or quantize-gguf, whose figures are in 32 bits.",
         )
 
 

@@ -6,9 +6,11 @@ linear layers of the decoder's blocks and leaves embeddings, norms, routers and 
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import yaml
 
 from llmcourse.core.model import ModelFacts
 from llmcourse.quantize_gptq.config import Config
@@ -17,7 +19,16 @@ _IN_A_BLOCK = re.compile(r"\.\d+\.")
 # A router (`gate`, where `gate_proj` is none) is left as it is: it decides between experts.
 _LEFT = re.compile(r"norm|ln_|embed|lm_head|visual|vision|(\.|_)(gate|router|classifier)$", re.IGNORECASE)
 _TRANSPOSED = ("gpt2",)  # Conv1D: stored as (in, out)
+_CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
 _SCALE_BYTES, _INDEX_BYTES = 2, 4
+
+
+def stated_context(model: ModelFacts) -> int | None:
+    """The model's context [tokens], by its config.json; of a model of several parts, that of its text."""
+    text = model.config.get("text_config")
+    places = (text if isinstance(text, Mapping) else {}, model.config)
+    found = (part[key] for part in places for key in _CONTEXT_KEYS if isinstance(part.get(key), int))
+    return next(found, None)
 
 
 @dataclass(frozen=True)
@@ -33,14 +44,49 @@ class Linear:
 def linears(model: ModelFacts) -> Iterator[Linear]:
     """The linear layers of the decoder's blocks, by module name."""
     for name, tensor in model.tensors.items():
-        module, _, kind = name.rpartition(".")
-        is_linear = kind == "weight" and len(tensor.shape) == 2 and _IN_A_BLOCK.search(name)
-        if not is_linear or _LEFT.search(module):
+        if len(tensor.shape) != 2 or not _is_quantized(name):
             continue
         rows, columns = tensor.shape
         if model.config.get("model_type") in _TRANSPOSED:
             rows, columns = columns, rows
-        yield Linear(module, rows, columns, tensor.nbytes)
+        yield Linear(name.removesuffix(".weight"), rows, columns, tensor.nbytes)
+
+
+def _is_quantized(name: str) -> bool:
+    module, _, kind = name.rpartition(".")
+    return kind == "weight" and bool(_IN_A_BLOCK.search(name)) and not _LEFT.search(module)
+
+
+def packed_bits(config: Config, name: str, dimensions: int) -> int | None:
+    """Bits of a tensor of the model's files in the result, None where it is left in 16 bits."""
+    are_fused = dimensions == 3 and ".experts." in name  # gptqmodel takes them apart
+    if not are_fused and not (dimensions == 2 and _is_quantized(name)):
+        return None
+    wishes = wishes_for(config, name.removesuffix(".weight"))
+    return int(wishes["bits"]) if wishes else None
+
+
+def with_modules_left(config: Config, patterns: Iterable[str]) -> str:
+    """`modules` of the config as YAML, with what these expressions match left as it is.
+
+    The first expression that is found decides, so these come first.
+    """
+    left = dict.fromkeys(patterns, False)
+    modules: dict[str, Any] = {
+        **left,
+        **{k: v for k, v in config.model_dump()["modules"].items() if k not in left},
+    }
+    return yaml.safe_dump(modules, default_flow_style=True, sort_keys=False, width=10_000).strip()
+
+
+def expression_of(name: str) -> str:
+    """The regular expression of one module (of all experts of a layer) by the name of its tensor."""
+    module = name.removesuffix(".weight")
+    module = module.partition(".experts.")[0] + ".experts" if ".experts." in module else module
+    found = re.search(r"[^.]+\.\d+\..+", module)
+    return re.escape(found[0] if found else module).replace("\\_", "_") + "$" * (
+        not module.endswith(".experts")
+    )
 
 
 def wishes_for(config: Config, module: str) -> Mapping[str, Any] | None:

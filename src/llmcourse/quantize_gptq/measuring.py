@@ -1,5 +1,7 @@
 """Reload what was made, let it go on with a prompt, and measure how far it is from the original."""
 
+import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -12,8 +14,8 @@ from gptqmodel import BACKEND, GPTQModel
 from gptqmodel.nn_modules.qlinear.torch import TorchLinear
 from transformers import AutoModelForCausalLM
 
-from llmcourse.core.artifact import sha256_of
-from llmcourse.core.isolated import Job
+from llmcourse.core.artifact import OutputFile, sha256_of
+from llmcourse.core.isolated import Job, Worker
 from llmcourse.core.machine import this_machine, usable_cpus
 from llmcourse.core.progress import Progress
 from llmcourse.core.workspace import write_json
@@ -23,26 +25,44 @@ from llmcourse.quality.text import read_text
 from llmcourse.quality.wish import quality_key
 from llmcourse.quantize_gptq.config import Config
 from llmcourse.quantize_gptq.failures import refuse_nan, too_short
+from llmcourse.quantize_gptq.reading import RESULT_NAME
 
 QUALITY_NAME = "quality.json"
-_PROMPT = "The meaning of life is"
-_SAMPLE_TOKENS = 5
+_WINDOW = 128  # tokens on which loaders are compared
 _UNPACKED_SHARE = 0.25  # of free memory, for weights in 16 bits beside the packed ones
 
 
 def try_checkpoint(
-    folder: Path, tokenizer: Any, config: Config, settings: dict[str, Any], progress: Progress
-) -> str:
-    """Load the checkpoint from its files and return a prompt with its most likely continuation."""
-    with progress.step("reload and generate"):
-        model = load_quantized(folder, config, settings)
-        tokens = tokenizer(_PROMPT, return_tensors="pt")["input_ids"].to(settings["device"])
-        with torch.inference_mode():
-            for _ in range(_SAMPLE_TOKENS):
-                logits = model(input_ids=tokens).logits[0, -1]
-                refuse_nan(bool(torch.isfinite(logits).all()), "The quantized model")
-                tokens = torch.cat([tokens, logits.argmax().reshape(1, 1)], dim=1)
-    return str(tokenizer.decode(tokens[0], skip_special_tokens=True))
+    folder: Path, rows: Path, config: Config, settings: dict[str, Any], scratch: Path, progress: Progress
+) -> dict[str, Any]:
+    """Read the checkpoint in a fresh process with each loader that a card may name.
+
+    `rows` is the file of calibration windows, `scratch` a folder of this trial alone.  Returns what
+    `reading.run` found, without what is empty; a loader that fails is reported at once.
+    """
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    window = np.load(rows, mmap_mode="r")[0][:_WINDOW].tolist()
+    told = {
+        "device": settings["device"],
+        "window": window,
+        "trust_remote_code": config.trust_remote_code,
+    }
+    scratch.mkdir(parents=True, exist_ok=True)
+    worker = Worker("llmcourse.quantize_gptq.reading", sys.stderr.buffer, is_verbose=True, loading=None)
+    try:
+        for event in worker.run(Job({}, told, {}, folder, scratch)):
+            assert not isinstance(event, OutputFile), "it makes none"
+            progress.emit(event)
+    finally:
+        worker.stop()
+    found: dict[str, Any] = json.loads((scratch / RESULT_NAME).read_text(encoding="utf-8"))
+    for loader, problem in found["problems"].items():
+        if problem:
+            progress.note(
+                f"{loader} does not read this checkpoint rightly: {problem}. The card does not name it."
+            )
+    return found
 
 
 def load_quantized(folder: Path, config: Config, settings: dict[str, Any]) -> Any:

@@ -22,18 +22,17 @@ from llmcourse.quality.checks import quality_checks
 from llmcourse.quality.sizes import CONTEXT, base_bytes
 from llmcourse.quantize_gptq.auto_gptq import MODEL_TYPES, WORKER
 from llmcourse.quantize_gptq.config import Config
-from llmcourse.quantize_gptq.layout import Linear, linears, result_bytes, wishes_for
+from llmcourse.quantize_gptq.layout import linears, result_bytes, stated_context
+from llmcourse.quantize_gptq.shape_checks import shape_checks
 
-LIBRARIES: tuple[str, ...] = ("gptqmodel", "torch", "transformers", "datasets", "matplotlib")
+LIBRARIES: tuple[str, ...] = ("gptqmodel", "torch", "transformers", "optimum", "datasets", "matplotlib")
 EXTRA = "gptq"
 
 RATE = "seconds per 10^9 parameters and 10^6 tokens on {device}"
-_CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
 _GENERATING = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 # Libraries and buffers of a run on the processor (measured: 1.1 GB before the first layer).
 _LIBRARY_BYTES = 1_500_000_000
 _LAYERS_IN_MEMORY = 4  # as loaded, in 32 bits for the solver, and packed
-_PACK = 32  # words of 32 bits hold whole weights of as many rows and columns
 
 
 def plan(config: Config, facts: Facts) -> Plan:
@@ -44,7 +43,7 @@ def plan(config: Config, facts: Facts) -> Plan:
     checks += [*quality_checks(config.quality, config.calibration, facts), *_mock_checks(config, facts)]
     if not isinstance(model, ModelFacts):
         return Plan("quantize-gptq", (), (), tuple(checks), Estimate())
-    checks += [*_model_checks(config, model), *_shape_checks(config, model)]
+    checks += [*_model_checks(config, model), *shape_checks(config, model)]
     checks += [*_auto_gptq_checks(config, model), *licence_checks(config.model, config.card, model)]
     return Plan(
         "quantize-gptq",
@@ -141,9 +140,7 @@ def _padding_checks(config: Config, model: ModelFacts) -> Iterator[Check]:
 
 def _context_checks(config: Config, model: ModelFacts) -> Iterator[Check]:
     """gptqmodel cuts windows that are longer than the model's context, and says so in its log alone."""
-    stated = next(
-        (model.config[key] for key in _CONTEXT_KEYS if isinstance(model.config.get(key), int)), None
-    )
+    stated = stated_context(model)
     if stated is None:
         return
     if config.calibration.length > stated:
@@ -170,60 +167,6 @@ def _auto_gptq_checks(config: Config, model: ModelFacts) -> Iterator[Check]:
         )
 
 
-def _shape_checks(config: Config, model: ModelFacts) -> Iterator[Check]:
-    """Whether groups and packed words divide every layer, and each expression is of some use."""
-    layers = list(linears(model))
-    if not layers and not model.is_pickled and not model.is_adapter:
-        yield fail(
-            config.model,
-            f"{config.model} has no linear layers that could be quantized.",
-            "Give a causal language model in Hugging Face format.",
-        )
-    if layers and all(wishes_for(config, layer.module) is None for layer in layers):
-        yield fail("modules", "All modules are left as they are.", "Leave one of the expressions out.")
-    for layer in layers:
-        problem = _misfit(config, layer)
-        if problem:
-            yield problem
-            break
-    for pattern in config.modules:
-        alone = config.model_copy(update={"modules": {pattern: config.modules[pattern]}})
-        usual = config.model_copy(update={"modules": {}})
-        # Experts are often stored under other names, or in one tensor: the run looks at these.
-        has_experts = any("experts" in name for name in model.tensors)
-        if (
-            layers
-            and not has_experts
-            and all(wishes_for(alone, la.module) == wishes_for(usual, la.module) for la in layers)
-        ):
-            yield warn(
-                "modules",
-                f"{pattern!r} changes nothing: no module of its name has other wishes.",
-                f"Names are like {layers[0].module}.",
-            )
-
-
-def _misfit(config: Config, layer: Linear) -> Check | None:
-    wishes = wishes_for(config, layer.module)
-    if wishes is None:
-        return None
-    group = wishes["group_size"]
-    if group != -1 and layer.columns % group:
-        fitting = [size for size in (128, 64, 32, 16) if layer.columns % size == 0]
-        return fail(
-            "group_size",
-            f"Groups of {group} do not divide the {layer.columns} columns of {layer.module}.",
-            f"Set group_size={fitting[0] if fitting else -1}.",
-        )
-    if layer.rows % _PACK or layer.columns % _PACK:
-        return fail(
-            "modules",
-            f"{layer.module} is {layer.rows} x {layer.columns}; GPTQ packs multiples of {_PACK} only.",
-            f"Leave it out: modules: {{{layer.module.rpartition('.')[2]}: false}}.",
-        )
-    return None
-
-
 def _settings(config: Config, facts: Facts, model: ModelFacts) -> dict[str, Any]:
     return {
         "calibration": provenance(config.calibration, facts),
@@ -231,6 +174,7 @@ def _settings(config: Config, facts: Facts, model: ModelFacts) -> dict[str, Any]
         "revision": revision_of(config.calibration, facts),
         "dtype": dtype_of(config, model),
         "parameters": _parameters(model),
+        "weights": list(model.weight_files),
         "download": ["*.py"] if config.trust_remote_code else [],
         **({"dependencies": pinned(WORKER)} if config.backend == "auto-gptq" else {}),
     }
@@ -241,6 +185,8 @@ def dtype_of(config: Config, model: ModelFacts) -> str:
 
     auto-gptq has float16 throughout.
     """
+    if config.dtype != "auto":
+        return config.dtype
     stored = {tensor.dtype for tensor in model.tensors.values()}
     return "bfloat16" if "BF16" in stored and config.backend == "gptqmodel" else "float16"
 

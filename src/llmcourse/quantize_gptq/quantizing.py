@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from llmcourse.core.errors import PlanError
 from llmcourse.core.progress import Progress, Step
+from llmcourse.quantize_gptq.activations import watch_layers
 from llmcourse.quantize_gptq.config import Config
 
 # gptqmodel 7.6.0 goes on at the last finished layer with these only (looper/gptq_checkpoint.py).
@@ -72,6 +73,7 @@ def quantize(
             trust_remote_code=config.trust_remote_code,
         )
     _refuse_unused_expressions(config, model)
+    watch_layers(model.model, config, settings["dtype"])
     examples = [{"input_ids": row.tolist(), "attention_mask": [1] * len(row)} for row in rows]
     begin = time.monotonic()
     layers = _count_layers(model)

@@ -28,6 +28,7 @@ from llmcourse.core.progress import Progress
 from llmcourse.core.rates import record_rates
 from llmcourse.core.workspace import share
 from llmcourse.quantize_gptq import auto_gptq
+from llmcourse.quantize_gptq.activations import check_activations
 from llmcourse.quantize_gptq.checkpoint import finish, rounded_modules
 from llmcourse.quantize_gptq.config import Config
 from llmcourse.quantize_gptq.failures import library_failures
@@ -35,6 +36,7 @@ from llmcourse.quantize_gptq.measuring import QUALITY_NAME, Measuring, try_check
 from llmcourse.quantize_gptq.narrow_numbers import multiply_in_32_bits
 from llmcourse.quantize_gptq.plan import RATE
 from llmcourse.quantize_gptq.quantizing import LayerLoss, Quantized, quantize
+from llmcourse.quantize_gptq.ranges import check_ranges
 
 _TELLING_PARAMETERS = 50_000_000  # the time of smaller models is that of their many small steps
 
@@ -73,6 +75,11 @@ class _Making:
     def tokenizer(self) -> Any:
         return AutoTokenizer.from_pretrained(self.model, trust_remote_code=self.config.trust_remote_code)
 
+    @property
+    def _rows(self) -> Path:
+        """Windows of calibration, int32 of shape (samples, length)."""
+        return self.job.scratch / "calibration.npy"
+
     def checkpoint(self) -> Iterator[OutputFile]:
         """Quantize into the scratch folder, try the result, and only then hand it over."""
         made = self.job.scratch / "made"
@@ -91,7 +98,10 @@ class _Making:
             yield replace(file, files_in_piece=len(names))
 
     def _quantize(self, folder: Path) -> Quantized:
-        path = self.job.scratch / "calibration.npy"
+        if not self.config.dry_run:
+            files = [self.model / name for name in self.job.settings["weights"]]
+            check_ranges(self.config, self.job.settings["dtype"], files, self.progress)
+        path = self._rows
         if not path.exists():
             rows = np.array(self._windows(), np.int32)
             partial = path.with_suffix(".partial")
@@ -99,6 +109,9 @@ class _Making:
                 np.save(file, rows)
             partial.rename(path)
         rows = np.load(path)
+        if not self.config.dry_run:
+            window = rows[0].tolist()
+            check_activations(self.config, self.job.settings, self.model, window, self.progress)
         if self.config.backend == "auto-gptq":
             settings = self.job.settings | self.config.model_dump()
             log = sys.stderr.buffer  # the log of this process
@@ -120,9 +133,14 @@ class _Making:
             record_rates("quantize-gptq", {RATE.format(device=self.job.settings["device"]): round(rate, 1)})
 
     def _try(self, folder: Path) -> dict[str, Any]:
-        return {
-            "sample": try_checkpoint(folder, self.tokenizer, self.config, self.job.settings, self.progress)
-        }
+        return try_checkpoint(
+            folder,
+            self._rows,
+            self.config,
+            self.job.settings,
+            self.job.scratch / "reading" / "scratch",
+            self.progress,
+        )
 
     def check_quality_text(self) -> None:
         """Refuse a text that cannot be measured on before hours are spent on what is to be measured."""
