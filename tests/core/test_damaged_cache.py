@@ -71,6 +71,29 @@ def test_a_flipped_bit_is_told_by_name_and_the_file_brought_anew(
     assert run_client(published, use, MODEL) == [[], 0]
 
 
+def upload(model: str, folder: str) -> None:
+    import huggingface_hub
+
+    api = huggingface_hub.HfApi()
+    api.create_repo(model)
+    api.upload_folder(repo_id=model, folder_path=folder)
+
+
+def test_what_was_published_over_xet_is_whole_and_a_flipped_bit_of_it_is_told(
+    hub: LoopbackHub, family: Family
+) -> None:
+    """The client links its blob on to a store of all models, under Xet's hash."""
+    run_client(hub, upload, MODEL, str(family.base))
+    assert run_client(hub, use, MODEL) == [[], 0]
+    blob = cached(hub.root / "client-home", "model.safetensors")
+    assert blob.name != hashlib.sha256(blob.read_bytes()).hexdigest()
+    flip(blob, -5)
+    said, code = run_client(hub, use, MODEL)
+    assert code == 0 and len(said) == 1, said
+    assert said[0].startswith(f"! model.safetensors of {MODEL} was damaged in the cache")
+    assert blob.read_bytes() == (family.base / "model.safetensors").read_bytes()
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
 def test_offline_a_damaged_copy_is_refused_and_the_fix_helps(published: LoopbackHub, name: str) -> None:
     flip(cached(published.root / "client-home", name), -5)

@@ -41,8 +41,10 @@ def remove(folder: Path, names: Iterable[str], model: str) -> None:
         PlanError: they belong to somebody else.
     """
     for name in names:
-        blob = (folder / name).resolve()
+        blob = _blob(folder / name) or folder / name
+        stored = blob.resolve()
         try:
+            stored.unlink(missing_ok=True)
             blob.unlink(missing_ok=True)
             (folder / name).unlink(missing_ok=True)
         except OSError as error:
@@ -71,10 +73,14 @@ def _wrong(folder: Path, names: list[str], count: Callable[[int], None]) -> Iter
 
 
 def _blob(path: Path) -> Path | None:
-    """Where a snapshot's file really lies, if that is called by a hash: git's, or LFS's and Xet's."""
+    """The blob that a snapshot's file is a link to, if it is called by a hash: git's, or LFS's sha256.
+
+    A file that came over Xet goes on from there, to a store of all models under Xet's own hash, which is of
+    chunks and not of the file (huggingface_hub 2.4): its name says nothing about the content.
+    """
     if not path.is_symlink():
         return None
-    blob = path.resolve()
+    blob = path.parent / path.readlink()
     is_hash = len(blob.name) in (_SHA1_DIGITS, _SHA256_DIGITS) and not set(blob.name) - set(
         "0123456789abcdef"
     )
@@ -82,7 +88,8 @@ def _blob(path: Path) -> Path | None:
 
 
 def _is_whole(path: Path, count: Callable[[int], None]) -> bool:
-    blob = path.resolve()
+    blob = _blob(path)
+    assert blob, "only those that have one are asked about"
     seal = _seal(blob)  # before it is read: what changes meanwhile is read again next time
     is_git = len(blob.name) == _SHA1_DIGITS
     digest = hashlib.sha1(usedforsecurity=False) if is_git else hashlib.sha256()
