@@ -6,7 +6,7 @@ from itertools import chain, count
 from llmcourse.autoeval.config import Config
 from llmcourse.autoeval.results import slug
 from llmcourse.core.checks import device_checks
-from llmcourse.core.errors import LlmcourseError, MissingError
+from llmcourse.core.errors import ConfigError, LlmcourseError, MissingError
 from llmcourse.core.model import ModelFacts, ModelRef, expanded
 from llmcourse.core.model_checks import kind_checks, reading_checks, tokenizer_checks
 from llmcourse.core.plan import Check, Facts, FileFacts, fail, failure
@@ -130,6 +130,7 @@ def _backend_checks(config: Config, name: str, facts: Facts) -> Iterator[Check]:
             "runtime.backend",
             f"{name} is {'a' if is_gguf else 'no'} GGUF file, which backend: {backend} does not run.",
             "Use backend: auto.",
+            ConfigError.exit_code,
         )
     library, extra = _BACKENDS.get(backend, ("", ""))
     if library and config.engine != "runpod" and library not in facts.present:

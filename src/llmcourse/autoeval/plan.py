@@ -7,6 +7,7 @@ from typing import Any
 from llmcourse.autoeval.catalog import FORM
 from llmcourse.autoeval.chat_checks import chat_checks
 from llmcourse.autoeval.config import Config
+from llmcourse.autoeval.data_checks import data_checks, look_further, missing_bytes
 from llmcourse.autoeval.gguf_header import gguf_checks
 from llmcourse.autoeval.gguf_header import look_up as look_up_gguf
 from llmcourse.autoeval.model_checks import backend_of, device_of, model_checks, names_of, needed_bytes
@@ -22,6 +23,18 @@ from llmcourse.core import extras
 from llmcourse.core.errors import LlmcourseError, Problems
 from llmcourse.core.model import ModelFacts
 from llmcourse.core.plan import Check, Estimate, Facts, FileFacts, Plan, failure, warn
+
+__all__ = [
+    "EXTRA",
+    "LIBRARIES",
+    "extra",
+    "libraries",
+    "look_further",
+    "look_up",
+    "plan",
+    "present",
+    "questions",
+]
 
 LIBRARIES: tuple[str, ...] = ("lm_eval", "torch", "transformers", "datasets", "matplotlib")
 EXTRA = "eval"
@@ -77,7 +90,7 @@ def plan(config: Config, facts: Facts) -> Plan:
     if suite is None:
         return Plan("autoeval", (), (), (*checks, *_suite_problems(config)), Estimate())
     checks += [*task_checks(config, suite, facts), *chat_checks(config, suite, facts)]
-    checks += publishing.publish_checks(config, facts)
+    checks += [*data_checks(config, suite, facts), *publishing.publish_checks(config, facts)]
     models = [
         {"model": name, "name": shown, "backend": backend_of(config, name, facts)}
         for name, shown in names_of(config, facts).items()
@@ -183,7 +196,7 @@ def _estimate(config: Config, facts: Facts, units: int) -> Estimate:
     needed = needed_bytes(config, facts)
     on_gpu = device_of(config, facts) == "cuda"
     return Estimate(
-        download=sum(model.missing_bytes for model in models),
+        download=sum(model.missing_bytes for model in models) + missing_bytes(facts),
         write=units * _RESULT_BYTES,
         memory=_LIBRARY_BYTES + (0 if on_gpu else needed),
         vram=0 if _is_spread(config, facts) or not on_gpu else needed,

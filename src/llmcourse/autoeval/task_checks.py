@@ -5,7 +5,7 @@ from typing import Any
 
 from llmcourse.autoeval.config import Config
 from llmcourse.autoeval.suite import ANY, Group, Suite, Task
-from llmcourse.core.errors import LlmcourseError
+from llmcourse.core.errors import ConfigError, LlmcourseError
 from llmcourse.core.plan import Check, Facts, fail, failure, ok, warn
 
 
@@ -37,18 +37,20 @@ def task_checks(config: Config, suite: Suite, facts: Facts) -> Iterator[Check]:
 def _problem(group: Group, task: Task, entry: dict[str, Any] | None, near: list[str]) -> Check | None:
     if entry is None:
         like = f"Did you mean {', '.join(near)}?" if near else "See `lm-eval ls tasks` for their names."
-        return fail(task.name, f"lm-eval has no task {task.name!r}.", like)
+        return fail(task.name, f"lm-eval has no task {task.name!r}.", like, ConfigError.exit_code)
     if entry["kind"] == "tag":
         return fail(
             task.name,
             f"{task.name} is a tag of {len(entry['members'])} tasks, which have no figure together.",
             f"Name them, as {entry['members'][0]}.",
+            ConfigError.exit_code,
         )
     if entry["fewshot"] == 0 and task.fewshot:
         return fail(
             task.name,
             f"{task.name} has no examples in its prompt, whatever is asked for.",
             f"Set fewshot: 0 for {task.name}, or leave it out.",
+            ConfigError.exit_code,
         )
     metrics = entry["metrics"]
     wanted = [task.metric] if task.metric else group.metric
@@ -58,6 +60,7 @@ def _problem(group: Group, task: Task, entry: dict[str, Any] | None, near: list[
             task.name,
             f"{task.name} reports no {' or '.join(name.partition(',')[0] for name in wanted)}.",
             f"It has {', '.join(dict.fromkeys(metrics))}: name one as its metric.",
+            ConfigError.exit_code,
         )
     return _filter_problem(task, ANY in wanted, named, entry.get("filters"))
 
@@ -75,4 +78,5 @@ def _filter_problem(task: Task, is_any: bool, named: list[str], filters: list[st
         "It has no filters: name the metric alone."
         if filters == ["none"]
         else f"It has {', '.join(filters)}: name one of them after the comma.",
+        ConfigError.exit_code,
     )

@@ -146,9 +146,10 @@ class PlanModule(Protocol):
     It may also offer `questions(config, facts) -> dict | None`: what only the libraries can tell and the
     plan must know, None where there is nothing to ask.  `answer` of run.py gets them as the job's settings.
     And `present() -> dict`: which of the command's own means are on this machine (Facts.present), and
-    `look_up(config) -> dict`: what other services know, as text beside it.  Where the config decides which
-    libraries are needed, `libraries(config)` and `extra(config)` win over the constants.  Where the result is
-    a model, `foreseen(config, facts) -> ModelFacts | None` tells what is known of it before it is made.
+    `look_up(config) -> dict`: what other services know, as text beside it; `look_further(config, answers)`
+    the same where the libraries' answers say what to ask for.  Where the config decides which libraries are
+    needed, `libraries(config)` and `extra(config)` win over the constants.  Where the result is a model,
+    `foreseen(config, facts) -> ModelFacts | None` tells what is known of it before it is made.
     """
 
     LIBRARIES: tuple[str, ...]

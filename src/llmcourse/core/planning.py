@@ -112,7 +112,11 @@ class Planning:
         )
         present, look_up = getattr(self.planner, "present", dict), getattr(self.planner, "look_up", None)
         facts = replace(facts, present={**present(), **(look_up(self.config) if look_up else {})})
-        return replace(facts, answers=self._answers(facts))
+        facts = replace(facts, answers=self._answers(facts))
+        look_further = getattr(self.planner, "look_further", None)
+        if look_further is None:
+            return facts
+        return replace(facts, present={**facts.present, **look_further(self.config, facts.answers)})
 
     def _answers(self, facts: Facts) -> Mapping[str, Any] | LlmcourseError:
         questions = getattr(self.planner, "questions", None)

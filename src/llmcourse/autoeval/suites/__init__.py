@@ -1,5 +1,6 @@
 """The suites that come with the package, and how one is read."""
 
+import difflib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,8 +39,10 @@ def read_suite(name: str | None, tasks: list[Task] | None) -> Suite:
     if name.endswith((".yaml", ".yml")):
         return _read(name)
     if name not in NAMES:
+        near = difflib.get_close_matches(name, NAMES, 1)
+        like = f"Did you mean {near[0]}? " if near else ""
         raise ConfigError(
-            f"There is no suite {name!r}.", f"Use {', '.join(NAMES)}, or a suite file (.yaml).", "suite"
+            f"There is no suite {name!r}.", f"{like}Use {', '.join(NAMES)}, or a suite file (.yaml).", "suite"
         )
     return _read(str(_FOLDER / f"{name}.yaml"))
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from llmcourse.core.hub.pushing import push as push
     from llmcourse.core.hub.target import Target as Target
     from llmcourse.core.hub.target import read_target as read_target
+    from llmcourse.core.hub.task_data import look_at as look_at
     from llmcourse.core.hub.writable import editable as editable
 
 _NAMES = {
@@ -50,6 +51,7 @@ _NAMES = {
     "downloads": ("download", "download_small"),
     "models": ("read_hub_model",),
     "pushing": ("push",),
+    "task_data": ("look_at",),
     "target": ("Target", "read_target"),
 }  # fmt: skip
 check_environment()

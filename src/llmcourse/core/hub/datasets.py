@@ -10,7 +10,7 @@ from llmcourse.core.hub.client import api, first_line, is_offline, retrying, sta
 from llmcourse.core.plan import DatasetFacts
 
 # What the data set library reads as rows of text, also compressed.
-_DATA = re.compile(r"\.(jsonl?|parquet|csv|tsv|txt|arrow)(\.(gz|zst|bz2|xz))?$")
+DATA_FILE = re.compile(r"\.(jsonl?|parquet|csv|tsv|txt|arrow)(\.(gz|zst|bz2|xz))?$")
 # Which split a file is of, by words in its path; source: datasets 5.2, data_files.py (SPLIT_KEYWORDS).
 _SPLIT_WORDS = {
     "train": ("train", "training"),
@@ -40,7 +40,7 @@ def read_dataset(name: str) -> DatasetFacts:
         if info.gated:
             retrying(lambda: api().auth_check(repo, repo_type="dataset"))
         card: Mapping[str, Any] = dict(vars(info.card_data)) if info.card_data else {}
-        configs, default = _of_card(card.get("configs"))
+        configs, default = configs_of_card(card.get("configs"))
         if not configs:
             only: Any = ["siblings"]
             listed = retrying(lambda: api().dataset_info(repo, revision=info.sha, expand=only))
@@ -49,7 +49,7 @@ def read_dataset(name: str) -> DatasetFacts:
         return DatasetFacts(info.id, info.sha, configs, default)
 
 
-def _of_card(configs: Any) -> tuple[dict[str, tuple[str, ...]], str | None]:
+def configs_of_card(configs: Any) -> tuple[dict[str, tuple[str, ...]], str | None]:
     """Configs with their splits, and the one that is marked, as the head of the card names them."""
     items = [item for item in configs if isinstance(item, dict)] if isinstance(configs, list) else []
     found = {str(item.get("config_name", "default")): item for item in items}
@@ -70,7 +70,7 @@ def _of_data_files(data_files: Any) -> tuple[str, ...]:
 
 def _splits_of(paths: Iterable[str], name: str) -> tuple[str, ...]:
     """Splits by the names of files, where the card tells nothing."""
-    data = [path for path in paths if _DATA.search(path)]
+    data = [path for path in paths if DATA_FILE.search(path)]
     if not data:
         raise PlanError(
             f"{name} holds no files of rows (.parquet, .jsonl, .csv, .txt).",
