@@ -30,17 +30,15 @@ PAGES = (
 NOT_RUN = {
     "make ": "a target of the Makefile, which CI runs",
     "pip install ": "installs: tests/package does so with the wheel and each extra",
-    "git clone ": "the address is the reader's",
     "jq ": "another program's part of it",
     "llmcourse demo": "stays until Ctrl-C: tests/testing/test_demo.py starts it and ends it",
     "export HF_": "what `llmcourse demo` has printed: set already",
     "cd demo-out": "where it is run",
-    "export RUNPOD": "rents: tests/docs/test_recipes.py runs these on a RunPod of this machine",
 }
 # A part of a command -> the exit code that it is shown for. There is no GPU for EXL2, and what doctor says
 # differs from machine to machine.
 ENDS_WITH: dict[str, tuple[int, ...]] = {
-    "merge_method=selrp": (2, 4),
+    "merge_method=task_aritmetic": (2,),
     "quantize-exl2": (0, 3),
     "llmcourse doctor": (0, 3),
 }

@@ -37,7 +37,8 @@ def test_the_core_install_is_without_heavy_libraries(core_python: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], *([name, "--help"] for name in (*COMMANDS, "family-tree"))]
+    "arguments",
+    [["--help"], ["--version"], *([name, "--help"] for name in (*COMMANDS, "family-tree", "demo"))],
 )
 def test_every_help_works(core: Cli, arguments: list[str]) -> None:
     result = core(*arguments)
@@ -106,3 +107,10 @@ def test_a_picture_names_the_extra_that_is_missing_before_anything_is_asked(core
     result = core("family-tree", "org/name", "-o", "family.svg", env={"PATH": ""})
     assert (result.exit_code, result.stdout) == (3, "")
     assert "pip install 'llmcourse[tree]'" in result.stderr and "read the family" not in result.stderr
+
+
+def test_the_demo_names_the_extra_that_brings_its_model(core: Cli) -> None:
+    result = core("demo")
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert "fix: Run: pip install 'llmcourse[demo]'" in result.stderr
+    assert not (core.folder / "demo-out").exists()
