@@ -1,5 +1,6 @@
 """What a config of quantize-gguf may say, and how it is read."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,10 @@ hub: {repo: me/tiny-GGUF, private: true, revision: dev}
 
 
 def read(folder: Path, text: str, *overrides: str) -> Config:
-    path = folder / "g.yaml"
-    path.write_text(text, encoding="utf-8")
-    return load(Config, str(path), overrides)
+    """The config as it is read in its own folder, where relative paths stay as they are."""
+    (folder / "g.yaml").write_text(text, encoding="utf-8")
+    with contextlib.chdir(folder):
+        return load(Config, "g.yaml", overrides)
 
 
 def refusal(folder: Path, text: str, *overrides: str) -> LlmcourseError:
@@ -136,9 +138,7 @@ def test_what_means_nothing_is_refused_where_it_is_written(tmp_path: Path, text:
     errors: Any = getattr(refusals, "errors", (refusals,))
     assert any(error.what.startswith(what) for error in errors), [error.what for error in errors]
     assert all(error.exit_code == 2 and error.fix for error in errors)
-    assert all(
-        str(error.where).startswith(f"{tmp_path / 'g.yaml'}:2:") for error in errors if "missing" not in what
-    )
+    assert all(str(error.where).startswith("g.yaml:2:") for error in errors if "missing" not in what)
 
 
 def test_a_model_must_be_named(tmp_path: Path) -> None:

@@ -189,7 +189,7 @@ class Making:
         files.sort(key=lambda file: file.path)
         about = {"type": name, "bits_per_weight": round(result["bits_per_weight"], 3),
                  "seconds": round(time.monotonic() - begin, 2)}  # fmt: skip
-        about |= {key: result[key] for key in ("pinned", "unweighted") if result[key]}
+        about |= {key: result[key] for key in ("pinned", "unweighted", "fallbacks", "kept") if result[key]}
         with llama("generate", place / "try") as child:
             # Its threads wait for each other spinning, which would stop the lane beside.
             settings = {"source": str(made / files[0].path), "type": name, "prompt": _PROMPT,

@@ -82,6 +82,8 @@ def _size(sizer: Child, name: str, skeleton: Path, config: Config) -> dict[str, 
     return {
         "size": result["size_bytes"],
         "bits_per_weight": result["bits_per_weight"],
+        "fallbacks": result["fallbacks"],
+        "kept": result["kept"],
         "wants_imatrix": bool(result["requires_imatrix"]),
         "without_weights": len(result["unweighted"]) + len(result["pinned"]),
     }

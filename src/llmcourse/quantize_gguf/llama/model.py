@@ -19,6 +19,9 @@ from llmcourse.quantize_gguf.llama.binding import failed, lib, log
 _CHARACTERS = 8  # of a token, mostly fewer
 _CUT_TOKENS = 256  # at the end of text that was cut, tokens may be others than in the whole
 
+# GCC before 12.4 and 13.3 (PR 114098) builds ggml's tiles of AMX so that their first use ends the process.
+_HAS_AMX = b"AMX_INT8 = 1" in lib.llama_print_system_info()
+
 Tokens = NDArray[np.int32]
 Logits = NDArray[np.float32]
 
@@ -30,6 +33,7 @@ class Model:
         self.path = path
         params = lib.llama_model_default_params()
         params.vocab_only = vocab_only
+        params.use_extra_bufts = not _HAS_AMX
         log.clear()
         self.handle = lib.llama_model_load_from_file(str(path).encode(), params)
         if not self.handle:

@@ -7,16 +7,19 @@ order for an importance matrix.
 import ctypes
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from llmcourse.core.errors import PlanError
 from llmcourse.quantize_gguf.llama.binding import lib, log
-from llmcourse.quantize_gguf.llama.gguf_file import GgufFile, type_numbers
+from llmcourse.quantize_gguf.llama.gguf_file import GgufFile, type_name, type_numbers
 from llmcourse.quantize_gguf.llama.imatrix_file import Floats, Imatrix, read_imatrix
 
 # What users of llama.cpp set by hand for tensors that the importance matrix lacks.
 PIN_TYPE = "Q5_K"
+# Types that models are trained and published in, so that another one could only be worse.
+_PUBLISHED = ("MXFP4", "NVFP4")
 _MAX_STRING = 127  # bytes of llama_model_kv_override.val_str without its end
 
 
@@ -62,9 +65,16 @@ class Options:
             keys["quantize.imatrix.chunks_count"] = self.imatrix.chunk_count
         return keys
 
+    @cached_property
+    def kept(self) -> dict[str, str]:
+        """Tensors that are published quantized (MXFP4), with their types: they stay as they are."""
+        kinds = ((tensor.name, type_name(tensor.type).upper()) for tensor in self.source.tensors)
+        return {name: kind for name, kind in kinds if kind in _PUBLISHED}
+
     def quantize(self, path: Path | None, pinned: Sequence[str]) -> int:
         """Call the library; no path means a dry run. Returns its code, 0 for success."""
-        patterns = [(f"^{name.replace('.', r'[.]')}$", PIN_TYPE) for name in pinned]
+        patterns = [(_exactly(name), PIN_TYPE) for name in pinned]
+        patterns += [(_exactly(name), kind) for name, kind in self.kept.items()]
         patterns += [(pattern.lower(), name) for pattern, name in self.tensor_types.items()]
         params = lib.llama_model_quantize_default_params()
         params.ftype = file_type_number(self.type)
@@ -82,6 +92,10 @@ class Options:
         log.clear()
         out = str(path or "").encode()
         return int(lib.llama_model_quantize(str(self.source.path).encode(), out, ctypes.byref(params)))
+
+
+def _exactly(name: str) -> str:
+    return f"^{name.replace('.', r'[.]')}$"
 
 
 def file_type_number(type_name: str) -> int:

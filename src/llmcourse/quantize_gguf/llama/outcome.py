@@ -7,7 +7,8 @@ Source: src/llama-quant.cpp (llama_model_quantize_impl, tensor_requires_imatrix)
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,14 +24,23 @@ _NEED_WEIGHTS = {"IQ3_XXS", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ1_M", "IQ1_S"}
 _TENSOR = re.compile(
     r"^\[ *\d+/ *\d+\] +(\S+) .*, type = *(\S+), size = [^(\n]*(?:\((\w+)\))?$", re.MULTILINE
 )
+# What llama.cpp says of a tensor whose rows are no multiple of a type's block, and of all of them.
+_FALLBACK = re.compile(
+    r"^warning: (\S+) .*\(required for type +(\S+)\).*-> falling back to +(\S+)$", re.MULTILINE
+)
+_FALLBACKS = re.compile(r"WARNING: (\d+) of \d+ tensor\(s\) required fallback quantization")
 _QUANTIZATION_VERSION = 2  # ggml.h, GGML_QNT_VERSION
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """`types` maps each tensor, in the file's order, to the name of its type; `groups` are the shards."""
+    """`types` maps each tensor, in the file's order, to the name of its type; `groups` are the shards.
+
+    `fallbacks` maps tensors whose rows do not fit the type that was meant to both types.
+    """
 
     types: Mapping[str, str]
+    fallbacks: Mapping[str, tuple[str, str]]
     groups: Sequence[Sequence[str]]
     file_bytes: Sequence[int]
     whole_bytes: int  # of the file before it is split
@@ -46,6 +56,9 @@ class Outcome:
             "size_bytes": sum(self.file_bytes),
             "bits_per_weight": self.bits_per_weight,
             "files": files,
+            "tensors": len(self.types),
+            "fallbacks": _counted(f"{meant} → {made}" for meant, made in self.fallbacks.values()),
+            "kept": _counted(options.kept.values()),
             "requires_imatrix": list(self.requires_imatrix),
             "pinned": list(self.pinned),
             "unweighted": list(self.unweighted),
@@ -61,12 +74,12 @@ def predict(options: Options) -> Outcome:
     """
     tensors = {tensor.name: tensor for tensor in options.source.tensors}
     pinned: tuple[str, ...] = ()
-    types = _dry_run(options, pinned)
+    types, fallbacks = _dry_run(options, pinned)
     if options.imatrix:
         # A pin can move what the mixture decides for others, so it may need another look.
         while lacking := _lacking(options, _needing_weights(options, types)):
             pinned += tuple(lacking)
-            types = _dry_run(options, pinned)
+            types, fallbacks = _dry_run(options, pinned)
         _check_shapes(options, types, tensors)
     quantized = [name for name, kind in types.items() if kind != type_name(tensors[name].type).upper()]
     sizes = [(name, tensors[name].nbytes_as(type_numbers()[kind])) for name, kind in types.items()]
@@ -75,6 +88,7 @@ def predict(options: Options) -> Outcome:
     unweighted = [name for name in _lacking(options, quantized) if name not in (*_NOT_IN_MATRIX, *pinned)]
     return Outcome(
         types=types,
+        fallbacks=fallbacks,
         groups=groups,
         file_bytes=_file_sizes(options, types, groups),
         whole_bytes=_file_sizes(options, types, [list(types)])[0],
@@ -85,7 +99,11 @@ def predict(options: Options) -> Outcome:
     )
 
 
-def _dry_run(options: Options, pinned: Sequence[str]) -> dict[str, str]:
+def _counted(kinds: Iterable[str]) -> dict[str, int]:
+    return dict(Counter(kinds).most_common())
+
+
+def _dry_run(options: Options, pinned: Sequence[str]) -> tuple[dict[str, str], dict[str, tuple[str, str]]]:
     pieces: list[str] = []
     with log.heard_by(pieces.append):
         code = options.quantize(None, pinned)
@@ -94,7 +112,10 @@ def _dry_run(options: Options, pinned: Sequence[str]) -> dict[str, str]:
     text = "".join(pieces)
     types = {name: (after or before).upper() for name, before, after in _TENSOR.findall(text)}
     warns = "will require an imatrix" in text
-    is_understood = len(types) == len(options.source.tensors)
+    found = _FALLBACK.findall(text)
+    fallbacks = {name: (meant.upper(), made.upper()) for name, meant, made in found}
+    counted = int(match[1]) if (match := _FALLBACKS.search(text)) else 0
+    is_understood = len(types) == len(options.source.tensors) and len(fallbacks) == counted
     if not options.imatrix:
         is_understood &= warns == bool(_needing_weights(options, types))
     if not is_understood:
@@ -102,7 +123,7 @@ def _dry_run(options: Options, pinned: Sequence[str]) -> dict[str, str]:
             f"llama.cpp {lib.llama_version().decode()} describes a quantization in a way that is not known.",
             "Install the version of llama-cpp-python that is in constraints.txt.",
         )
-    return types
+    return types, fallbacks
 
 
 def _needing_weights(options: Options, types: Mapping[str, str]) -> list[str]:

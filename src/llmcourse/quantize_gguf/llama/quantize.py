@@ -19,6 +19,9 @@ Settings:
 `result.json`:
     size_bytes, bits_per_weight: of the whole; as llama.cpp counts, weights only for the latter.
     files: [{path, size}], more than one if it is split.
+    tensors: how many there are.
+    fallbacks: {"Q2_K → Q4_0": tensors}, where rows are no multiple of the block of the type that was meant.
+    kept: {type: tensors} of those that are quantized in the source, and stay as they are.
     requires_imatrix: tensors whose type needs an importance matrix; the real run fails without.
     pinned: tensors that get `Q5_K` because the importance matrix lacks them.
     unweighted: tensors that are quantized without weights because the importance matrix lacks them.
