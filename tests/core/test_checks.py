@@ -47,6 +47,19 @@ def test_an_installed_library_is_named_with_its_version() -> None:
     assert check.what[0].isdigit()
 
 
+def test_all_that_is_not_installed_is_one_failure_with_one_command() -> None:
+    names = ["no_such_one", "mergekit", "no_such_two"]
+    missing, present = library_checks(names, "merge")
+    assert missing.what == "The libraries no_such_one, no_such_two are not installed."
+    assert (missing.exit_code, missing.fix) == (3, "Run: pip install 'llmcourse[merge]'")
+    assert present.name == "mergekit"
+    plan = Plan("merge", (), (), (), Estimate())
+    for libraries in (["no_such_one"], ["no_such_two"], ["no_such_one"]):
+        plan = plan.with_checks(library_checks(libraries, "merge"))
+    [only] = plan.failures
+    assert only.name == "no_such_one, no_such_two" and only.what.count("no_such_one") == 1
+
+
 def test_a_new_or_empty_output_folder_is_fine(tmp_path: Path) -> None:
     assert output_check(tmp_path / "new", "f", force=False, inputs=()) == ok("output", str(tmp_path / "new"))
     assert output_check(tmp_path, "f", force=False, inputs=()).status == "ok"

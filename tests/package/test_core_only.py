@@ -49,8 +49,8 @@ def test_a_plan_is_printed_and_names_the_extra_that_is_missing(core: Cli) -> Non
     result = core("merge", "m.yaml", "--dry-run")
     assert (result.exit_code, result.stderr) == (3, "")
     assert "✓ merge_method: Linear, 2 models" in result.stdout
-    assert "✗ mergekit: The library mergekit is not installed." in result.stdout
-    assert "→ Run: pip install 'llmcourse[merge]'" in result.stdout
+    assert "The libraries mergekit, torch, transformers are not installed." in result.stdout
+    assert result.stdout.count("→ Run: pip install 'llmcourse[merge]'") == 1
 
 
 def test_a_run_ends_before_it_makes_anything(core: Cli) -> None:

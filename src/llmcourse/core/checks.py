@@ -22,9 +22,13 @@ _TIGHT = 0.8
 
 
 def library_checks(libraries: Iterable[str], extra: str) -> Iterator[Check]:
-    for library in libraries:
-        problem = extras.missing(library, extra)
-        yield failure(problem) if problem else ok(library, extras.library_version(library) or "installed")
+    """One for each that is here, and one for all that are not: a single command installs them."""
+    names = list(libraries)
+    problem = extras.missing(names, extra)
+    if problem:
+        yield failure(problem)
+    for name in filter(extras.installed, names):
+        yield ok(name, extras.library_version(name) or "installed")
 
 
 def device_checks(device: str, machine: Machine, key: str) -> Iterator[Check]:
@@ -43,10 +47,11 @@ def device_checks(device: str, machine: Machine, key: str) -> Iterator[Check]:
 
 
 def output_check(
-    output: Path, fingerprint: str, force: bool, inputs: Iterable[Path], changed: Sequence[str] = ()
+    output: Path, fingerprint: str | None, force: bool, inputs: Iterable[Path], changed: Sequence[str] = ()
 ) -> Check:
     """A new folder, an empty one, or an older result of ours with --force; nothing else is touched.
 
+    Without `fingerprint` nobody knows what the result would be: then an older one is none's fault.
     `changed` are files of this very result that are not what was made any more.
     """
     for folder in inputs:
@@ -73,6 +78,8 @@ def output_check(
         return fail(
             "output", f"{output} exists and llmcourse did not make it.", "Choose a new folder with -o."
         )
+    if fingerprint is None:
+        return warn("output", f"{output} holds a result; whether it is this one cannot be told now.")
     if present.fingerprint == fingerprint and changed:
         return fail(
             "output",
@@ -134,7 +141,7 @@ def gpu_memory_check(estimate: Estimate, machine: Machine) -> Check:
 
 
 def push_check(
-    target: "Target | LlmcourseError", fingerprint: str, force: bool, inputs: Container[str | None]
+    target: "Target | LlmcourseError", fingerprint: str | None, force: bool, inputs: Container[str | None]
 ) -> Check:
     if isinstance(target, LlmcourseError):
         return failure(target, "push")
@@ -156,6 +163,8 @@ def push_check(
     if not target.is_taken or target.fingerprint == fingerprint:
         return ok("push", place)
     held = "model" if target.kind == "model" else "data set"
+    if fingerprint is None and target.fingerprint is not None:
+        return warn("push", f"{place} holds a {held}; whether it is this one cannot be told now.")
     if force:
         return warn("push", f"{place} holds another {held} and will be replaced by one commit.")
     return fail(

@@ -1,6 +1,7 @@
 """Whether a library is here, and which extra installs it.  Looks only; imports nothing."""
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
@@ -33,10 +34,12 @@ def versions() -> dict[str, str]:
     return {name: number for name, number in found.items() if number}
 
 
-def missing(library: str, extra: str) -> MissingError | None:
-    """The error that says which extra brings `library`, or None where it is installed."""
-    if installed(library):
+def missing(libraries: Sequence[str], extra: str) -> MissingError | None:
+    """The error that says which extra brings those that are not installed, or None where all are."""
+    absent = [library for library in libraries if not installed(library)]
+    if not absent:
         return None
-    return MissingError(
-        f"The library {library} is not installed.", f"Run: pip install 'llmcourse[{extra}]'", where=library
-    )
+    names = ", ".join(absent)
+    verb = "library {} is" if len(absent) == 1 else "libraries {} are"
+    what = f"The {verb.format(names)} not installed."
+    return MissingError(what, f"Run: pip install 'llmcourse[{extra}]'", where=names)

@@ -2,9 +2,19 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from llmcourse.core.errors import BY_NAME, ConfigError, LlmcourseError, PlanError, decisive
+from llmcourse.core.artifact import sha256_of
+from llmcourse.core.errors import (
+    BY_NAME,
+    ConfigError,
+    LlmcourseError,
+    MissingError,
+    PlanError,
+    check_path,
+    decisive,
+)
 from llmcourse.core.machine import Machine
 from llmcourse.core.model import ModelFacts
 
@@ -54,6 +64,16 @@ class FileFacts:
 
     size: int
     sha256: str
+
+
+def read_file(path: Path) -> FileFacts | LlmcourseError:
+    """Its size and hash, or why it cannot be read."""
+    if path.exists() and not path.is_file():
+        return PlanError(f"{path} is no file.", "Give a file.", where=str(path))
+    try:
+        return FileFacts(path.stat().st_size, sha256_of(path))
+    except OSError as error:
+        return PlanError(f"{path} cannot be read ({error.strerror}).", check_path(path), where=str(path))
 
 
 @dataclass(frozen=True)
@@ -125,7 +145,7 @@ class Plan:
     pieces: tuple[str, ...] = ()
 
     def with_checks(self, checks: Iterable[Check]) -> "Plan":
-        return replace(self, checks=(*self.checks, *checks))
+        return replace(self, checks=_installed_at_once((*self.checks, *checks)))
 
     @property
     def failures(self) -> tuple[Check, ...]:
@@ -138,6 +158,20 @@ class Plan:
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self) | {"exit_code": self.exit_code}
+
+
+def _installed_at_once(checks: Iterable[Check]) -> tuple[Check, ...]:
+    """What the same command installs is said once, whoever missed it."""
+    found: dict[object, Check] = {}
+    for index, check in enumerate(checks):
+        key = check.fix if check.exit_code == MissingError.exit_code else index
+        first = found.get(key)
+        if first is None:
+            found[key] = check
+        elif check.what not in first.what:
+            name, what = f"{first.name}, {check.name}", f"{first.what} {check.what}"
+            found[key] = replace(first, name=name, what=what)
+    return tuple(found.values())
 
 
 class PlanModule(Protocol):

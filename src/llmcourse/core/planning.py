@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from llmcourse import __version__
 from llmcourse.core import answers, checks, extras
-from llmcourse.core.artifact import Artifact, sha256_of
+from llmcourse.core.artifact import Artifact
 from llmcourse.core.config import CommandConfig, HubTarget
-from llmcourse.core.errors import LlmcourseError, PlanError, check_path
+from llmcourse.core.errors import LlmcourseError
 from llmcourse.core.isolated import Job
 from llmcourse.core.machine import this_machine
 from llmcourse.core.model import ModelFacts, ModelRef, expanded, read_local
-from llmcourse.core.plan import Check, DatasetFacts, Facts, FileFacts, Plan, PlanModule
+from llmcourse.core.plan import Check, DatasetFacts, Facts, Plan, PlanModule, read_file
 from llmcourse.core.progress import silent
 from llmcourse.core.rates import read_rates
 from llmcourse.core.workspace import Workspace, read_artifact, without_link
@@ -104,7 +104,7 @@ class Planning:
         models = self.config.models()
         with ThreadPoolExecutor(8) as pool:
             found = dict(zip(models, pool.map(self._read, models.values()), strict=True))
-        files = {name: _read_file(path) for name, path in self.config.files().items()}
+        files = {name: read_file(path) for name, path in self.config.files().items()}
         datasets = {name: self._read_dataset(name) for name in self.config.datasets()}
         publisher = self.push_wish.repo.rpartition("/")[0] if self.push_wish else None
         facts = Facts(
@@ -175,7 +175,7 @@ class Planning:
         """The Hub's client, imported only by runs that need it (0.4 s)."""
         from llmcourse.core import hub
 
-        hub.use_quietly(self.is_verbose)
+        hub.use_quietly(self.is_verbose, self.note)
         return hub
 
     @cached_property
@@ -186,6 +186,7 @@ class Planning:
     def _shared_checks(self, plan: Plan) -> Iterator[Check]:
         yield from checks.library_checks(self.libraries, self.extra)
         fingerprint = self._fingerprint_of(plan)
+        known = fingerprint if self.is_known else None
         models = [model for model in self.facts.models.values() if isinstance(model, ModelFacts)]
         folders = [model.ref.folder.absolute() for model in models if model.ref.is_local]
         present = read_artifact(self.output)
@@ -193,10 +194,18 @@ class Planning:
         owns = self.request.owns if is_older else None  # it reads all files of that result
         may_replace = self.request.force or bool(owns and owns(self.output))
         changed = [] if may_replace or is_older else Workspace(self.output, fingerprint).changed()
-        yield checks.output_check(self.output, fingerprint, may_replace, folders, changed)
+        yield checks.output_check(self.output, known, may_replace, folders, changed)
         yield from self._resource_checks(plan, Workspace(self.output, fingerprint))
         if self.push_wish:
-            yield from self._push_checks(plan, fingerprint)
+            yield from self._push_checks(plan, known)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether all could be read that makes a fingerprint: only then it tells results apart."""
+        facts = self.facts
+        read = [*facts.models.values(), *facts.files.values(), *facts.datasets.values(), facts.answers]
+        is_read = not any(isinstance(each, LlmcourseError) for each in read)
+        return is_read and all(map(extras.installed, self.libraries))
 
     def _resource_checks(self, plan: Plan, workspace: Workspace) -> Iterator[Check]:
         """Disk and memory for what is still to be made."""
@@ -215,7 +224,7 @@ class Planning:
         if left.vram and self.facts.machine.gpus:
             yield checks.gpu_memory_check(left, self.facts.machine)
 
-    def _push_checks(self, plan: Plan, fingerprint: str) -> Iterator[Check]:
+    def _push_checks(self, plan: Plan, fingerprint: str | None) -> Iterator[Check]:
         """One for each place; what is wrong with the token or the network is told once."""
         assert self.push_wish is not None
         yield self.push_check(self.push_wish, fingerprint)
@@ -225,7 +234,7 @@ class Planning:
         with ThreadPoolExecutor(4) as pool:
             yield from pool.map(lambda wish: self.push_check(wish, fingerprint), places.values())
 
-    def push_check(self, wish: HubTarget, fingerprint: str) -> Check:
+    def push_check(self, wish: HubTarget, fingerprint: str | None) -> Check:
         """Whether the result, or a piece of it, may be published there."""
         models = [model for model in self.facts.models.values() if isinstance(model, ModelFacts)]
         inputs = [model.hub_id for model in models]
@@ -287,15 +296,6 @@ class Planning:
     def versions(self) -> dict[str, str]:
         found = {library: extras.library_version(library) for library in self.libraries}
         return {"llmcourse": __version__} | {name: version for name, version in found.items() if version}
-
-
-def _read_file(path: Path) -> FileFacts | LlmcourseError:
-    if path.exists() and not path.is_file():
-        return PlanError(f"{path} is no file.", "Give a file.", where=str(path))
-    try:
-        return FileFacts(path.stat().st_size, sha256_of(path))
-    except OSError as error:
-        return PlanError(f"{path} cannot be read ({error.strerror}).", check_path(path), where=str(path))
 
 
 def _digest(parts: Any) -> str:

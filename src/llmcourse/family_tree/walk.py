@@ -10,6 +10,7 @@ from typing import Literal
 
 from llmcourse.core.errors import PlanError, Problems
 from llmcourse.core.hub.asking import Hub
+from llmcourse.core.hub.family import meant
 from llmcourse.core.model import ModelRef
 from llmcourse.family_tree import insight
 from llmcourse.family_tree.ascent import Ascent
@@ -90,7 +91,8 @@ class _Family:
         for ref in references:
             member = read_folder(ref.path) if ref.is_local else next(read)
             if member.model is None:
-                errors.append(PlanError(member.node.reason, member.fix, where=str(ref)))
+                near = meant(self._hub, ref.path) if member.node.state is State.MISSING else ""
+                errors.append(PlanError(member.node.reason, near + member.fix, where=str(ref)))
             else:
                 found.setdefault(self.members.add(member), member)
         if errors:

@@ -4,10 +4,12 @@ huggingface_hub 2.4 retries uploads and listings by itself, but neither creation
 branches nor reading of model info: those are safe to repeat, so `retrying` repeats them.
 """
 
+import difflib
 import errno
 import logging
 import os
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -28,10 +30,13 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils._auth import get_token
 from huggingface_hub.utils.tqdm import disable_progress_bars
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential
+from tenacity import Retrying, retry_if_exception, stop_after_attempt
 
 from llmcourse.core.errors import LlmcourseError, PlanError, file_error
+from llmcourse.core.hub.waiting import LONGEST_WAIT_S, tell_waits, wait, wait_of
 from llmcourse.core.hub_environment import proxy_for, sends_no_token
+from llmcourse.core.human import human_seconds
+from llmcourse.core.progress import silent
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -43,6 +48,9 @@ Result = TypeVar("Result")
 NETWORK_ERRORS = (httpx2.HTTPError, ConnectionError, TimeoutError)
 HUB_ERRORS = (HfHubHTTPError, HFValidationError, EntryNotFoundError, LocalEntryNotFoundError,
               OfflineModeIsEnabled, RuntimeError, OSError, *NETWORK_ERRORS)  # fmt: skip
+# The Hub answers 403 for storage that is used up, as for a missing right (huggingface_hub#3048).
+_STORAGE = re.compile(r"storage|quota|upgrade your plan|exceed", re.IGNORECASE)
+_LISTED = 1000  # of an owner's models, the newest first: one page
 # An answer that is no JSON of the Hub's kind, such as a network's login page.
 STRANGE_ANSWERS = (ValueError, KeyError, TypeError, AttributeError)
 _LOCAL_ERRNOS = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR}
@@ -106,8 +114,9 @@ def probe(timeout_s: float) -> str | None:
     return None
 
 
-def use_quietly(verbose: bool) -> None:
-    """The client's bars and warnings would mix with ours; its log is shown with -v."""
+def use_quietly(verbose: bool, tell: Callable[[str], None] = silent) -> None:
+    """The client's bars and warnings would mix with ours; its log is shown with -v. `tell` hears of waits."""
+    tell_waits(tell)
     disable_progress_bars()
     logging.getLogger("huggingface_hub").setLevel(logging.INFO if verbose else logging.ERROR)
 
@@ -124,7 +133,9 @@ def status_of(error: BaseException) -> int | None:
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether trying again can help."""
+    """Whether trying again can help, and soon."""
+    if (wait_of(error) or 0) > LONGEST_WAIT_S:
+        return False
     status = status_of(error)
     if status is not None:
         return status in _PASSING_STATUS
@@ -132,31 +143,52 @@ def may_pass(error: BaseException) -> bool:
 
 
 def retrying(call: Callable[[], Result]) -> Result:
-    """Repeat a call that is safe to repeat, for about half a minute; Retry-After is obeyed."""
+    """Repeat a call that is safe to repeat, for about half a minute, or as long as the Hub asks to wait."""
     attempts = Retrying(
-        retry=retry_if_exception(may_pass), stop=stop_after_attempt(6), wait=_wait, reraise=True
+        retry=retry_if_exception(may_pass), stop=stop_after_attempt(6), wait=wait, reraise=True
     )
     return attempts(call)
 
 
-_backoff = wait_exponential(multiplier=0.5, max=8)
-
-
-def _wait(state: RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    response = getattr(error, "response", None)
-    asked = response.headers.get("Retry-After", "") if response is not None else ""
-    return min(float(asked), 120.0) if asked.isdigit() else _backoff(state)
-
-
 @contextmanager
-def translated(what: str, error_class: type[LlmcourseError] = PlanError) -> Iterator[None]:
-    """Turn the client's errors into one of ours; `what` is the model or repository concerned."""
+def translated(what: str, error_class: type[LlmcourseError] = PlanError, reads: str = "") -> Iterator[None]:
+    """Turn the client's errors into one of ours; `what` is the model or repository concerned.
+
+    Where a "model" or a "dataset" is read that is not there, one that was probably meant is looked for.
+    """
     try:
         yield
     except (*HUB_ERRORS, *STRANGE_ANSWERS) as error:
         sentence, fix = _sentences(error, what)
+        is_unknown = isinstance(error, RepositoryNotFoundError) and not isinstance(error, GatedRepoError)
+        near = near_id(what, reads) if reads and is_unknown else None
+        if near:
+            fix = f"Did you mean {near}? {fix}"
         raise error_class(sentence, fix, where=what) from error
+
+
+def near_id(what: str, kind: str = "model") -> str | None:
+    """The id that was probably meant: of the models (or data sets) of this owner, else of that name."""
+    repo = what.removeprefix("hf://").removeprefix("datasets/").partition("@")[0]
+    owner, _, name = repo.rpartition("/")
+    searches: list[dict[str, Any]] = [{"author": owner}] if owner else []
+    listing = api().list_models if kind == "model" else api().list_datasets
+    try:
+        for search in [*searches, {"search": name}]:
+            listed = listing(**search, limit=_LISTED)
+            found = nearest(repo, [item.id for item in listed])
+            if found:
+                return found
+    except (*HUB_ERRORS, *STRANGE_ANSWERS):
+        return None  # the error that is being told says enough
+    return None
+
+
+def nearest(wanted: str, known: Iterable[str]) -> str | None:
+    """Of these ids the one that is most like it, in any letter case."""
+    spelled = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(wanted.lower(), spelled, 1, 0.75)
+    return spelled[near[0]] if near else None
 
 
 def _sentences(error: BaseException, what: str) -> tuple[str, str]:
@@ -185,7 +217,9 @@ def _sentences(error: BaseException, what: str) -> tuple[str, str]:
         refusal = file_error(error)
         is_cache = str(error.filename or "").startswith(str(cache_folder()))
         return refusal.what, "Set HF_HOME to a folder of yours that has room." if is_cache else refusal.fix
-    if isinstance(error, STRANGE_ANSWERS):
+    if (
+        isinstance(error, STRANGE_ANSWERS) and status_of(error) is None
+    ):  # a refusal of 400 is one to the client
         return (
             f"The Hub's answer for {what} could not be understood ({type(error).__name__}).",
             "Check HF_ENDPOINT and that no login page of your network answers instead.",
@@ -199,12 +233,22 @@ def _status_sentences(error: BaseException, what: str) -> tuple[str, str]:
     status = status_of(error)
     detail = getattr(error, "server_message", None)
     detail = f" ({detail})" if detail else ""
+    if status == 402 or (status in (400, 403, 413, 422) and _STORAGE.search(detail)):
+        return (
+            f"The Hub has no room for {what}{detail}.",
+            f"Free storage or get more ({endpoint()}/settings/billing), then run the same command again; "
+            "it goes on from here.",
+        )
     if status == 401:
         return f"The Hub refused your token{detail}.", "Run `hf auth login` again or correct HF_TOKEN."
     if status == 403:
         return f"Your token may not do this to {what}{detail}.", "Use a token with write access to it."
     if status == 429:
-        return "The Hub's rate limit is reached.", "Wait some minutes and run the same command again."
+        asked = wait_of(error)
+        return (
+            "The Hub's rate limit is reached.",
+            f"Wait {human_seconds(asked) if asked else 'some minutes'} and run the same command again.",
+        )
     if status is not None and status < 500:
         return f"The Hub refused {what}: HTTP {status}{detail}.", "Correct what it says and run it again."
     if status is not None:

@@ -33,7 +33,7 @@ def read_dataset(name: str) -> DatasetFacts:
             "Unset it, or give a text of this machine instead.",
             where=name,
         )
-    with translated(f"datasets/{name}"):  # as in the address of its page
+    with translated(f"datasets/{name}", reads="dataset"):  # as in the address of its page
         # Not its files: allenai/c4 has seventy thousand.
         asked: Any = ["cardData", "gated", "sha"]
         info = retrying(lambda: api().dataset_info(repo, revision=revision or None, expand=asked))

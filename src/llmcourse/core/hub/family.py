@@ -7,7 +7,7 @@ from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
 from llmcourse.core.hub.asking import Hub, parsed
-from llmcourse.core.hub.client import login_advice, unreached
+from llmcourse.core.hub.client import login_advice, nearest, unreached
 from llmcourse.core.hub.kept_answers import Answer
 from llmcourse.core.parameters import parameter_count
 
@@ -87,6 +87,17 @@ def see(hub: Hub, model: str, revision: str | None = None) -> SeenModel | Unseen
     if found.is_disabled:
         return _disabled(model)
     return found
+
+
+def meant(hub: Hub, model: str) -> str:
+    """A question with the model of that owner whose name is most like it, empty where there is none."""
+    owner = model.rpartition("/")[0]
+    if not owner or hub.is_offline:
+        return ""
+    listed = parsed(hub.api(f"models?{urlencode({'author': owner, 'limit': _PAGE})}"))
+    entries = listed if isinstance(listed, list) else []
+    near = nearest(model, [str(entry.get("id")) for entry in entries if isinstance(entry, dict)])
+    return f"Did you mean {near}? " if near else ""
 
 
 def list_children(hub: Hub, model: str, relation: str | None, limit: int) -> Children:

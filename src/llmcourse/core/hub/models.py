@@ -66,7 +66,7 @@ def read_hub_model(ref: ModelRef, tell: Tell = silent) -> ModelFacts:
     Raises:
         PlanError: missing, gated, private, unknown revision, not a model, or the Hub is not reached.
     """
-    with translated(str(ref)):
+    with translated(str(ref), reads="model"):
         if is_offline():
             return _read_cached(ref)
         info = retrying(lambda: api().model_info(ref.path, revision=ref.revision, files_metadata=True))

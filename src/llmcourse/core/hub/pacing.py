@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Literal
+
+from llmcourse.core.hub.waiting import retry_after_s
 
 Bucket = Literal["api", "resolvers"]
 
@@ -23,17 +23,6 @@ _GLANCE_S = 0.02
 _UNSAID_S = 5
 _STATE = re.compile(r'"(?P<bucket>[\w-]+)"\s*;\s*r=(?P<left>\d+)\s*;\s*t=(?P<reset>\d+)')
 _POLICY = re.compile(r"q=(?P<quota>\d+).*?w=(?P<window>\d+)")
-
-
-def _retry_after(said: str) -> int:
-    """Seconds of a Retry-After, which may be a date; a usual wait where it says nothing."""
-    if said.isdigit():
-        return int(said)
-    try:
-        until = parsedate_to_datetime(said)
-        return max(0, round((until - datetime.now(UTC)).total_seconds()))
-    except (ValueError, TypeError):  # none, or a date without its zone
-        return _UNSAID_S
 
 
 class Stopped(Exception):
@@ -105,7 +94,8 @@ class Pacing:
         if found:
             left, reset_s = int(found["left"]), int(found["reset"])
         elif is_refused:
-            left, reset_s = 0, _retry_after(headers.get("Retry-After", ""))
+            said = retry_after_s(headers.get("Retry-After", ""))
+            left, reset_s = 0, _UNSAID_S if said is None else round(said)
         else:
             return
         policy = _POLICY.search(headers.get("RateLimit-Policy", ""))

@@ -11,12 +11,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
+from huggingface_hub.utils._headers import build_hf_headers
+from huggingface_hub.utils._http import get_session, hf_raise_for_status
+from huggingface_hub.utils._xet import XetTokenType, xet_connection_info_refresh_url
+from tenacity import Retrying, retry_if_exception, stop_after_attempt
 
 from llmcourse.core.artifact import MANIFEST_NAME, Artifact, HubLocation, OutputFile
 from llmcourse.core.errors import PublishError
 from llmcourse.core.hub.client import HUB_ERRORS, api, may_pass, retrying, status_of, translated
+from llmcourse.core.hub.standstill import watched
 from llmcourse.core.hub.target import WEIGHTS, RemoteFile, Target, remote_files
+from llmcourse.core.hub.waiting import wait
 from llmcourse.core.progress import Progress
 
 _SMALL_BYTES = 10_000_000
@@ -121,12 +126,33 @@ def _send(
                     addition.upload_info.sha256 = bytes.fromhex(file.sha256)
                 else:
                     _refuse_changed(file, addition)
-            api().preupload_lfs_files(target.repo, batch, revision=target.revision, repo_type=target.kind)
+            names = ", ".join(file.path for file in group[:3])
+            with watched(f"The upload of {names} to {place}", progress.note):
+                _send_large(batch, target)
             additions += batch
             step.advance(sum(file.size for file in group))
     operations: list[CommitOperationAdd | CommitOperationDelete] = [*additions]
     operations += [CommitOperationDelete(name) for name in stale]
     return _commit_once(operations, target, head, message, {file.path: file for file in missing})
+
+
+def _send_large(batch: list[CommitOperationAdd], target: Target) -> None:
+    """Have the Hub keep what is large. Where Xet refuses it says nothing of why; the Hub is asked for that.
+
+    Raises what the client raises.
+    """
+    try:
+        api().preupload_lfs_files(target.repo, batch, revision=target.revision, repo_type=target.kind)
+    except (ConnectionError, RuntimeError):
+        url = xet_connection_info_refresh_url(
+            token_type=XetTokenType.WRITE,
+            repo_id=target.repo,
+            repo_type=target.kind,
+            revision=target.revision,
+            endpoint=api().endpoint,
+        )
+        hf_raise_for_status(get_session().get(url, headers=build_hf_headers()))
+        raise
 
 
 def _groups(files: Sequence[OutputFile]) -> list[list[OutputFile]]:
@@ -189,7 +215,7 @@ def _commit_once(
     attempts = Retrying(
         retry=retry_if_exception(may_pass),
         stop=stop_after_attempt(6),
-        wait=wait_exponential(multiplier=0.5, max=8),
+        wait=wait,
         reraise=True,
     )
     return attempts(attempt)

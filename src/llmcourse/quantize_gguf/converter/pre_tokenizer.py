@@ -26,6 +26,7 @@ from llmcourse.quantize_gguf.converter.intercepted import OURS
 from llmcourse.quantize_gguf.converter.library import Converter
 from llmcourse.quantize_gguf.converter.sample_text import sample_texts
 from llmcourse.quantize_gguf.converter.source import PRE_TOKENIZERS
+from llmcourse.quantize_gguf.versions import INSTALL
 
 _KEY = "tokenizer.ggml.pre"
 # The common ones are tried first: where several agree on everything, the most usual is the likeliest.
@@ -182,7 +183,7 @@ def pre_tokenizer_groups(folder: Path) -> list[tuple[str, ...]]:
     if not any("gpt-2" in group for group in ordered):
         raise LibraryError(
             f"{folder / PRE_TOKENIZERS} lists the pre-tokenizers in a way that is not understood.",
-            "Use the version of llama-cpp-python in constraints.txt, or set `pre_tokenizer`.",
+            f"{INSTALL} (or set `pre_tokenizer`).",
         )
     return sorted(ordered, key=lambda group: _COMMON.index(group[0]) if group[0] in _COMMON else len(_COMMON))
 

@@ -26,6 +26,7 @@ from llmcourse.core.artifact import sha256_of
 from llmcourse.core.cache import cache_folder
 from llmcourse.core.errors import LlmcourseError, MissingError, PlanError, file_error
 from llmcourse.core.progress import Progress
+from llmcourse.quantize_gguf.versions import INSTALL
 
 # Source archives as published; those of other versions are what the index itself vouches for.
 _SHA256 = {"0.3.36": "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"}
@@ -127,7 +128,7 @@ def _fetch(version: str, folder: Path) -> None:
         if absent:
             raise MissingError(
                 f"llama-cpp-python {version} brings no converter of the known kind: it has no {min(absent)}.",
-                "Install the version in constraints.txt, or set `converter` to a checkout of llama.cpp.",
+                f"{INSTALL} (or set `converter` to a checkout of llama.cpp).",
             )
         record = {"package": f"llama-cpp-python=={version}", "sha256": sha256, "files": files}
         (partial / "files" / _RECORD).write_text(json.dumps(record, indent=1), "utf-8")

@@ -15,6 +15,7 @@ from llmcourse.core.errors import PlanError
 from llmcourse.quantize_gguf.llama.binding import lib, log
 from llmcourse.quantize_gguf.llama.gguf_file import GgufFile, type_name, type_numbers
 from llmcourse.quantize_gguf.llama.imatrix_file import Floats, Imatrix, read_imatrix
+from llmcourse.quantize_gguf.versions import INSTALL
 
 # What users of llama.cpp set by hand for tensors that the importance matrix lacks.
 PIN_TYPE = "Q5_K"
@@ -109,7 +110,7 @@ def file_type_number(type_name: str) -> int:
     if number is None:
         raise PlanError(
             f"llama.cpp {lib.llama_version().decode()} has no type {type_name}.",
-            "Leave it out, or install the version of llama-cpp-python that is in constraints.txt.",
+            f"Leave it out. Or {INSTALL[0].lower()}{INSTALL[1:]}.",
         )
     return number
 

@@ -17,6 +17,7 @@ from llmcourse.quantize_gguf.llama.binding import failed, lib, log
 from llmcourse.quantize_gguf.llama.gguf_file import Header, TensorInfo, padded, type_name, type_numbers
 from llmcourse.quantize_gguf.llama.options import Options, file_type_number
 from llmcourse.quantize_gguf.llama.split import group_tensors, shard_header, shard_name
+from llmcourse.quantize_gguf.versions import INSTALL
 
 _EMBEDDINGS = ("token_embd.weight", "per_layer_token_embd.weight")
 _NOT_IN_MATRIX = (*_EMBEDDINGS, "output.weight")  # llama-imatrix leaves them out; they need no weights
@@ -121,7 +122,7 @@ def _dry_run(options: Options, pinned: Sequence[str]) -> tuple[dict[str, str], d
     if not is_understood:
         raise LibraryError(
             f"llama.cpp {lib.llama_version().decode()} describes a quantization in a way that is not known.",
-            "Install the version of llama-cpp-python that is in constraints.txt.",
+            f"{INSTALL}.",
         )
     return types, fallbacks
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from llmcourse.core.errors import LibraryError
 from llmcourse.quantize_gguf.llama.binding import function, lib
 from llmcourse.quantize_gguf.llama.gguf_file import tensor_overhead
+from llmcourse.quantize_gguf.versions import INSTALL
 
 _DIMENSIONS, _OP_PARAMS, _SOURCES, _NAME = 4, 16, 10, 64
 _OBJECT_BYTES = 32  # struct ggml_object, which ggml_tensor_overhead counts as well
@@ -62,7 +63,7 @@ def check_layout() -> None:
     if tensor_overhead() != ctypes.sizeof(GgmlTensor) + _OBJECT_BYTES:
         raise LibraryError(
             f"llama.cpp {lib.llama_version().decode()} lays its tensors out in a way that is not known.",
-            "Install the version of llama-cpp-python in constraints.txt, or give an imatrix file.",
+            f"{INSTALL} (or give an imatrix file).",
         )
 
 
