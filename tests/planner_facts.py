@@ -31,7 +31,7 @@ def llama_on_the_hub(
     sizes = {"model.safetensors": sum(tensor.nbytes for tensor in tensors.values())}
     sizes |= dict.fromkeys(("config.json", *files_beside), 10)
     facts = ModelFacts(
-        ModelRef.parse(name), "c" * 40, llama_config(), tensors, ("model.safetensors",), sizes,
+        ModelRef.parse(name), "c" * 40, llama_config(vocab=8 * scale), tensors, ("model.safetensors",), sizes,
         {"license": "apache-2.0"}, hub_id=name.partition("@")[0],
     )  # fmt: skip
     return replace(facts, **changes)

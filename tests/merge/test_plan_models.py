@@ -9,7 +9,9 @@ import pytest
 
 from llmcourse.core.errors import PlanError
 from llmcourse.core.model import ModelFacts, ModelRef, Tensor
-from tests.merge.builders import LINEAR, adapter, model, plan_of, said
+from llmcourse.core.vocabulary import TokenizerFacts
+from llmcourse.merge.plan import plan
+from tests.merge.builders import LINEAR, adapter, config, facts, model, plan_of, said
 from tests.packed_layouts import LAYOUTS, packed
 
 SLICES = """
@@ -324,3 +326,38 @@ def test_statement_left_over_beside_full_weights_is_told() -> None:
     plan = plan_of(LINEAR, {"org/b": stated})
     assert said(plan) == []
     assert any("but its tensors are weights in full" in line for line in said(plan, "warn"))
+
+
+def tokens(*more: str, **parts: str) -> TokenizerFacts:
+    return TokenizerFacts({token: number for number, token in enumerate(("a", "b", *more))}, parts)
+
+
+def said_of_tokenizers(recipe: str, first: TokenizerFacts, other: TokenizerFacts) -> list[str]:
+    read = config(recipe)
+    known = replace(facts(read), tokenizers={"org/a": first, "org/b": other})
+    made = plan(read, known)
+    return [line for line in [*said(made), *said(made, "warn")] if "tokenizer" in line]
+
+
+def test_same_tokens_in_files_of_other_sizes_are_no_difference() -> None:
+    assert said_of_tokenizers(LINEAR, tokens(), tokens()) == []
+
+
+def test_what_a_fine_tune_s_tokenizer_has_more_is_told() -> None:
+    [line] = said_of_tokenizers(LINEAR, tokens(), tokens("<x>", **{"chat template": "t"}))
+    assert "The tokenizer of org/a is copied, and org/b's differs: 1 more tokens ('<x>' first)" in line
+    assert "another chat template" not in line  # org/a's facts name no template to compare with
+
+
+def test_another_chat_template_alone_has_a_fix_of_its_own() -> None:
+    key = "chat template"
+    [line] = said_of_tokenizers(LINEAR, tokens(**{key: ""}), tokens(**{key: "t"}))
+    assert "org/b's differs: another chat template. Add chat_template: auto" in line
+
+
+def test_token_without_an_embedding_stops_a_merge_that_matches_tokens() -> None:
+    beyond = tokens(*"cdefgh", "<pad>")  # the ninth of eight rows
+    [line] = said_of_tokenizers(f"{LINEAR}    tokenizer: {{source: union}}\n", beyond, tokens())
+    assert "org/a: The tokenizer of org/a has the token '<pad>' with the id 8" in line
+    made = said_of_tokenizers(LINEAR, beyond, beyond)
+    assert len(made) == 2 and all("'<pad>'" in line for line in made)

@@ -17,6 +17,7 @@ from llmcourse.core.errors import (
 )
 from llmcourse.core.machine import Machine
 from llmcourse.core.model import ModelFacts
+from llmcourse.core.vocabulary import TokenizerFacts
 
 Status = Literal["ok", "warn", "fail"]
 _EXIT_NAMES = {cls.exit_code: cls for cls in BY_NAME.values()}
@@ -110,6 +111,7 @@ class Facts:
     publisher: str | None = None
     datasets: Mapping[str, DatasetFacts | LlmcourseError] = field(default_factory=dict)
     present: Mapping[str, str] = field(default_factory=dict)
+    tokenizers: Mapping[str, TokenizerFacts] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -184,6 +186,7 @@ class PlanModule(Protocol):
     the same where the libraries' answers say what to ask for.  Where the config decides which libraries are
     needed, `libraries(config)` and `extra(config)` win over the constants.  Where the result is a model,
     `foreseen(config, facts) -> ModelFacts | None` tells what is known of it before it is made.
+    `READS_TOKENIZERS = True` asks for `Facts.tokenizers`, what the models' tokenizer files say.
     """
 
     LIBRARIES: tuple[str, ...]

@@ -21,6 +21,7 @@ from llmcourse.core.model import ModelFacts, ModelRef, expanded, read_local
 from llmcourse.core.plan import Check, DatasetFacts, Facts, Plan, PlanModule, read_file
 from llmcourse.core.progress import silent
 from llmcourse.core.rates import read_rates
+from llmcourse.core.vocabulary import read_tokenizers
 from llmcourse.core.workspace import Workspace, read_artifact, without_link
 
 if TYPE_CHECKING:
@@ -112,6 +113,9 @@ class Planning:
         )
         present, look_up = getattr(self.planner, "present", dict), getattr(self.planner, "look_up", None)
         facts = replace(facts, present={**present(), **(look_up(self.config) if look_up else {})})
+        if getattr(self.planner, "READS_TOKENIZERS", False):
+            there = {name: found[name] for name, ref in models.items() if ref.path not in self.foreseen}
+            facts = replace(facts, tokenizers=read_tokenizers(there, self._small_files))
         facts = replace(facts, answers=self._answers(facts))
         look_further = getattr(self.planner, "look_further", None)
         if look_further is None:
@@ -133,20 +137,18 @@ class Planning:
         except LlmcourseError as error:
             return error
 
+    def _small_files(self, model: ModelFacts, more: Iterable[str] = ()) -> Path:
+        """A folder with all that a model has but its weights."""
+        is_local = model.ref.is_local
+        return model.ref.place if is_local else Path(self.hub.download_small(model, more, self.note))
+
     def _asked(self, asked: dict[str, Any], models: Mapping[str, ModelFacts], place: Path) -> dict[str, Any]:
         """Ask the child, which gets the models' small files, and keep the answer."""
-        inputs = {
-            name: str(
-                model.ref.place
-                if model.ref.is_local
-                else self.hub.download_small(model, asked.get("download", ()), self.note)
-            )
-            for name, model in models.items()
-        }
+        more = asked.get("download", ())
+        inputs = {name: str(self._small_files(model, more)) for name, model in models.items()}
         scratch = place / "scratch"
         scratch.mkdir(parents=True, exist_ok=True)
-        config = self.config.model_dump(mode="json")
-        answer = self.ask(Job(config, asked, inputs, scratch, scratch))
+        answer = self.ask(Job(self.config.model_dump(mode="json"), asked, inputs, scratch, scratch))
         answers.keep(place, answer)
         shutil.rmtree(scratch)
         return answer

@@ -1,6 +1,5 @@
 """What a merge document asks of its models, from their headers alone, without weights."""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from llmcourse.core.model import ModelFacts, Tensor
@@ -8,12 +7,19 @@ from llmcourse.core.plan import Check, fail, ok, warn
 from llmcourse.merge.layers import LAYER, Member, Models, facts_of, layer_count, members, with_layer
 from llmcourse.merge.options import MergeOptions
 from llmcourse.merge.recipe import Moe, OutputSlice, Recipe, Reference
+from llmcourse.merge.tokenizer_checks import (
+    TOKENIZER_FILES,
+    Tokenizers,
+    stage_vocabulary_checks,
+    tokenizer_checks,
+)
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json", "vocab.txt")
 _MOE_TYPES = ("llama", "mistral", "qwen2", "qwen3", "deepseek")
 
 
-def recipe_model_checks(recipe: Recipe, models: Models, options: MergeOptions) -> Iterator[Check]:
+def recipe_model_checks(
+    recipe: Recipe, models: Models, options: MergeOptions, tokenizers: Tokenizers
+) -> Iterator[Check]:
     """Architectures, layer ranges, shapes, vocabulary and tokenizer of a mergekit-yaml document."""
     references = recipe.references()
     yield from _architecture_checks(references, models, options.allow_crimes)
@@ -21,7 +27,8 @@ def recipe_model_checks(recipe: Recipe, models: Models, options: MergeOptions) -
     yield from problems
     if not problems:
         yield from _shape_checks(recipe, models, options.unsafe_truncate_embeddings)
-    yield from _tokenizer_checks(recipe, models, options.copy_tokenizer)
+    yield from tokenizer_checks(recipe, models, tokenizers, options.copy_tokenizer)
+    yield from stage_vocabulary_checks(recipe, models, tokenizers)
 
 
 def _architecture_checks(
@@ -165,39 +172,7 @@ def _tokenizer_sentence(how: str | Reference) -> str:
     return f"the vocabulary of {how} is kept, embeddings are matched token by token"
 
 
-def _tokenizer_checks(recipe: Recipe, models: Models, copies: bool) -> Iterator[Check]:
-    is_built = recipe.tokenizer_source or recipe.tokenizer
-    needed = recipe.references() if is_built else recipe.references()[:1]
-    if not is_built and not copies:
-        if recipe.chat_template:
-            yield warn("chat_template", "It is not saved, because copy_tokenizer is false.")
-        return
-    for reference in needed:
-        if not any(name in facts_of(reference, models).files for name in TOKENIZER_FILES):
-            yield fail(
-                "tokenizer",
-                f"{reference} has no tokenizer that could be {'read' if is_built else 'copied'}.",
-                "Add its tokenizer files, or set options.copy_tokenizer=false.",
-            )
-    if not is_built:
-        yield from _same_tokenizer(recipe, models)
-
-
-def _same_tokenizer(recipe: Recipe, models: Models) -> Iterator[Check]:
-    for name in ("tokenizer.json", "tokenizer.model"):
-        sizes = Counter(
-            models[ref.model].files[name] for ref in recipe.references() if name in models[ref.model].files
-        )
-        if len(sizes) > 1:
-            yield warn(
-                "tokenizer",
-                f"The models' {name} files differ, and the first model's tokenizer is copied.",
-                "If their vocabularies differ, add tokenizer: {source: base} or {source: union}.",
-            )
-            return
-
-
-def moe_model_checks(moe: Moe, models: Models, options: MergeOptions) -> Iterator[Check]:
+def moe_model_checks(moe: Moe, models: Models, tokenizers: Tokenizers) -> Iterator[Check]:
     """Experts must be alike. Source: mergekit 0.1.5, moe/*.py (supports_config)."""
     references = moe.references()
     kinds = {str(ref): str(facts_of(ref, models).config.get("model_type")) for ref in references}
@@ -221,6 +196,7 @@ def moe_model_checks(moe: Moe, models: Models, options: MergeOptions) -> Iterato
                        f"{expert.config.get(odd)} in {reference}.", "Use experts of one size.")  # fmt: skip
     if not any(name in base.files for name in TOKENIZER_FILES):
         yield fail("tokenizer", f"{references[0]} has no tokenizer.", "Add its tokenizer files.")
+    yield from stage_vocabulary_checks(moe, models, tokenizers)
 
 
 def _shape(tensor: Tensor) -> str:

@@ -20,6 +20,7 @@ from llmcourse.merge.recipe_checks import moe_checks, recipe_checks
 
 LIBRARIES: tuple[str, ...] = ("mergekit", "torch", "transformers")
 EXTRA = "merge"
+READS_TOKENIZERS = True
 
 # Python with torch, transformers and mergekit loaded (measured: 0.5 GB of anonymous memory).
 _LOADED_BYTES = 600_000_000
@@ -127,9 +128,9 @@ def _stage_checks(
         if any(check.status == "fail" for check in unusable):
             continue  # neither adapters nor packed codes have shapes that could be compared
         if isinstance(stage, Recipe):
-            found = list(recipe_model_checks(stage, models, options))
+            found = list(recipe_model_checks(stage, models, options, facts.tokenizers))
         else:
-            found = list(moe_model_checks(stage, models, options))
+            found = list(moe_model_checks(stage, models, facts.tokenizers))
         yield from found
         if any(check.name in ("layer_range", "layers") for check in found if check.status == "fail"):
             continue

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from llmcourse.core.model import ModelFacts
 from llmcourse.core.model_checks import kind_checks, licence_checks, reading_checks, weights_checks
 from llmcourse.core.plan import Check, Facts, fail, ok
+from llmcourse.core.vocabulary_checks import vocabulary_checks
 from llmcourse.quantize_exl2.architectures import KNOWN, problem_of
 from llmcourse.quantize_exl2.config import Config
 from llmcourse.quantize_exl2.deviations import deviation_checks
@@ -30,6 +31,7 @@ def model_checks(config: Config, facts: Facts) -> Iterator[Check]:
     else:
         yield from _architecture_checks(name, model)
         yield from deviation_checks(config, model)
+        yield from vocabulary_checks(name, model, facts.tokenizers.get(name), tokens_matter=False)
     yield from licence_checks(name, config.card, model)
 
 

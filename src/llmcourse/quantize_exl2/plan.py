@@ -36,6 +36,7 @@ __all__ = ["EXTRA", "LIBRARIES", "plan", "present"]
 # exllamav2 lives in an environment of its own, whose packages the worker's header pins.
 LIBRARIES: tuple[str, ...] = ()
 EXTRA = "exl2"
+READS_TOKENIZERS = True
 
 # Beside the weights: configuration, tokenizer, chat template, licence texts, what a vision model needs.
 _KEPT_SUFFIXES = (".json", ".model", ".jinja", ".txt", ".tiktoken")

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from llmcourse.core.model import ModelFacts
 from llmcourse.core.model_checks import kind_checks, licence_checks, reading_checks, tokenizer_checks
 from llmcourse.core.plan import Check, Facts, fail, warn
+from llmcourse.core.vocabulary_checks import vocabulary_checks
 from llmcourse.quantize_gguf.config import Config
 from llmcourse.quantize_gguf.packed_weights import packed_weights_checks
 
@@ -25,6 +26,9 @@ def model_checks(config: Config, facts: Facts) -> Iterator[Check]:
     else:
         yield from tokenizer_checks(name, model)
         yield from packed_weights_checks(name, model)
+        # Of sentencepiece's vocabularies the converter leaves out what has no embedding.
+        is_strict = "tokenizer.model" not in model.files
+        yield from vocabulary_checks(name, model, facts.tokenizers.get(name), tokens_matter=is_strict)
     yield from licence_checks(name, config.card, model)
 
 

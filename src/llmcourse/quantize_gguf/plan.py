@@ -19,6 +19,7 @@ from llmcourse.quantize_gguf.types import type_facts
 
 LIBRARIES: tuple[str, ...] = ("llama_cpp", "torch", "transformers", "matplotlib")
 EXTRA = "gguf"
+READS_TOKENIZERS = True
 
 # The converter with torch and transformers, and a tensor on its way (measured: 0.5 to 0.9 GB).
 _CONVERTER_BYTES = 900_000_000

@@ -18,6 +18,7 @@ from llmcourse.core.model_checks import (
     weights_checks,
 )
 from llmcourse.core.plan import Check, Estimate, Facts, FileFacts, Plan, fail, warn
+from llmcourse.core.vocabulary_checks import padding_checks, vocabulary_checks
 from llmcourse.quality.checks import quality_checks
 from llmcourse.quality.sizes import CONTEXT, base_bytes
 from llmcourse.quantize_gptq.auto_gptq import MODEL_TYPES, WORKER
@@ -27,6 +28,7 @@ from llmcourse.quantize_gptq.shape_checks import shape_checks
 
 LIBRARIES: tuple[str, ...] = ("gptqmodel", "torch", "transformers", "optimum", "datasets", "matplotlib")
 EXTRA = "gptq"
+READS_TOKENIZERS = True
 
 RATE = "seconds per 10^9 parameters and 10^6 tokens on {device}"
 _GENERATING = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
@@ -44,6 +46,7 @@ def plan(config: Config, facts: Facts) -> Plan:
     if not isinstance(model, ModelFacts):
         return Plan("quantize-gptq", (), (), tuple(checks), Estimate())
     checks += [*_model_checks(config, model), *shape_checks(config, model)]
+    checks += vocabulary_checks(config.model, model, facts.tokenizers.get(config.model), tokens_matter=False)
     checks += [*_auto_gptq_checks(config, model), *licence_checks(config.model, config.card, model)]
     return Plan(
         "quantize-gptq",
@@ -124,18 +127,8 @@ def _model_checks(config: Config, model: ModelFacts) -> Iterator[Check]:
     if config.method == "awq" and model.config.get("model_type") == "gpt2":
         yield fail("method", "gptqmodel's AWQ does not fit the layers of GPT-2.", "Use method: gptq.")
     yield from tokenizer_checks(config.model, model)
-    yield from _padding_checks(config, model)
+    yield from padding_checks(config.model, model)
     yield from _context_checks(config, model)
-
-
-def _padding_checks(config: Config, model: ModelFacts) -> Iterator[Check]:
-    padding, words = model.config.get("pad_token_id"), model.config.get("vocab_size")
-    if isinstance(padding, int) and isinstance(words, int) and padding >= words:
-        yield fail(
-            config.model,
-            f"{config.model} pads with token {padding}, and its vocabulary has {words}.",
-            "Correct pad_token_id in its config.json.",
-        )
 
 
 def _context_checks(config: Config, model: ModelFacts) -> Iterator[Check]:
