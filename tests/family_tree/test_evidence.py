@@ -186,7 +186,6 @@ def test_tags_say_nothing_where_something_else_does(walk: Walker, seed: Seed) ->
     "files",
     [
         {"adapter_config.json": '{"base_model_name_or_path": "/home/me/llama"}'},
-        {"adapter_config.json": "["},
         {"quantize_config.json": '{"bits": 4}'},
         {"m.gguf": b"GGUF\x03"},
         {"m.gguf": b"no gguf at all"},
@@ -194,14 +193,26 @@ def test_tags_say_nothing_where_something_else_does(walk: Walker, seed: Seed) ->
         {"m.gguf": b"GGUF" + struct.pack("<IQQQcI", 3, 0, 9, 1, b"k", 9) + b"\x09\0\0\0" * 9000},
         {"llmcourse.json": '{"command": "autoeval", "inputs": {"acme/base": "abc"}}'},
         {"llmcourse.json": '{"command": "merge", "inputs": [1]}'},
-        {"mergekit_config.yml": "models: [\n"},
         {"mergekit_config.yml": "models: [{model: 7}, {}, null]\nslices: 3\nmerge_method: {}\n"},
-        {"mergekit_config.yml": "just text"},
     ],
 )
 def test_files_that_say_nothing(walk: Walker, seed: Seed, files: dict[str, Any]) -> None:
     walked = walk(seed("acme/a", files, license="mit"))
     assert walked.edges == set() and walked.graph.findings == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("adapter_config.json", "["),
+        ("mergekit_config.yml", "models: [\n"),
+        ("mergekit_config.yml", "just text"),
+    ],
+)
+def test_files_that_cannot_be_understood_are_told(walk: Walker, seed: Seed, name: str, text: str) -> None:
+    walked = walk(seed("acme/a", {name: text}, license="mit"))
+    [said] = walked.findings("unreadable")
+    assert walked.edges == set() and said.startswith(f"acme/a: what cannot be read is {name}")
 
 
 def test_a_large_file_is_not_read_to_its_end(walk: Walker, seed: Seed) -> None:

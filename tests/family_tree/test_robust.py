@@ -344,3 +344,56 @@ def test_a_card_that_names_thousands(walk: Walker, seed: Seed) -> None:
     assert "acme/a names 2,000 parents, of which the first 500 were followed." in walked.findings(
         "unreadable"
     )
+
+
+BROKEN = "---\nlicense: mit\nbase_model: [acme/base\n---\n# A model\n"
+
+
+def test_a_folder_whose_card_is_broken_is_refused_with_the_line(walk: Walker) -> None:
+    folder = walk.folder / "mine"
+    folder.mkdir()
+    (folder / "README.md").write_text(BROKEN)
+    (folder / "config.json").write_text('{"model_type": "llama"}')
+    said = walk("./mine").error
+    assert said["exit_code"] == 4 and "what cannot be read is the YAML head of its card" in said["what"]
+    assert "line 4" in said["what"]
+
+
+def test_a_folder_with_a_broken_card_and_other_evidence_is_drawn_and_told(walk: Walker, seed: Seed) -> None:
+    seed("acme/base")
+    folder = walk.folder / "mine"
+    folder.mkdir()
+    (folder / "README.md").write_text(BROKEN)
+    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "acme/base"}')
+    walked = walk("./mine")
+    assert walked.edges == {("acme/base", "./mine", "adapter")}
+    assert "the YAML head of its card" in walked.findings("unreadable")[0]
+
+
+def test_a_broken_recipe_and_a_broken_adapter_config_are_told(walk: Walker, seed: Seed) -> None:
+    seed("acme/base")
+    seed("acme/lora", {"adapter_config.json": "{"}, base_model="acme/base")
+    assert "adapter_config.json, which is no JSON object" in walk("acme/lora").findings("unreadable")[0]
+
+
+def test_an_adapter_whose_card_and_configuration_differ_has_both_bases_and_a_finding(
+    walk: Walker, seed: Seed
+) -> None:
+    seed("acme/one")
+    seed("acme/two")
+    seed(
+        "acme/lora", {"adapter_config.json": '{"base_model_name_or_path": "acme/two"}'}, base_model="acme/one"
+    )
+    walked = walk("acme/lora")
+    assert walked.edges == {("acme/one", "acme/lora", "adapter"), ("acme/two", "acme/lora", "adapter")}
+    told = " ".join(walked.findings("disagreement"))
+    assert "acme/one as a parent of acme/lora" in told and "adapter_config.json does not." in told
+    assert "acme/two as a parent of acme/lora: Adapter_config" not in told
+
+
+def test_an_adapter_whose_card_and_configuration_agree_has_no_finding(walk: Walker, seed: Seed) -> None:
+    seed("acme/one")
+    seed(
+        "acme/lora", {"adapter_config.json": '{"base_model_name_or_path": "acme/one"}'}, base_model="acme/one"
+    )
+    assert walk("acme/lora").findings("disagreement") == []

@@ -1,12 +1,13 @@
 """What every command that quantizes one model asks of it: its kind, its tokenizer, its licence."""
 
 from collections.abc import Iterator
+from typing import TypeGuard
 
 from llmcourse.core import licences
 from llmcourse.core.config import CardWishes
 from llmcourse.core.errors import LlmcourseError
 from llmcourse.core.layers import held_layers, stated_layers
-from llmcourse.core.model import ModelFacts
+from llmcourse.core.model import ModelFacts, is_hub_id
 from llmcourse.core.plan import Check, fail, failure, mistake, ok, warn
 from llmcourse.core.quantized import left_over_statement, quantization_of, what_instead
 
@@ -99,6 +100,32 @@ def tokenizer_checks(name: str, model: ModelFacts) -> Iterator[Check]:
             f"{name} has no tokenizer ({', '.join(TOKENIZER_FILES[:3])}).",
             "Copy the tokenizer files of the model it was made from into it.",
         )
+
+
+def adapter_base_checks(name: str, adapter: ModelFacts, base: ModelFacts | None) -> Iterator[Check]:
+    """Whether the adapter's card, its adapter_config.json and whoever uses it mean the same base model."""
+    stated = adapter.card.get("base_model")
+    named = [each for each in (stated if isinstance(stated, list) else [stated]) if is_id(each)]
+    written = adapter.config.get("base_model_name_or_path")
+    known = [*named, *([written] if is_id(written) and written not in named else [])]
+    if is_id(written) and named and written.lower() not in map(str.lower, named):
+        used = f"; {base.ref} is used" if base else ""
+        yield warn(
+            name,
+            f"The card of {name} names {' and '.join(named)} as its base model, its adapter_config.json "
+            f"{written}{used}.",
+            "Make sure of the model it was trained on: on another one it does harm, and says nothing.",
+        )
+    elif base and base.hub_id and known and base.hub_id.lower() not in map(str.lower, known):
+        yield warn(
+            name,
+            f"{name} was made for {known[0]} by its own word, and is used with {base.hub_id}.",
+            "Make sure that both have the same weights: on others it does harm, and says nothing.",
+        )
+
+
+def is_id(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and is_hub_id(value)
 
 
 def licence_of(wishes: CardWishes, model: ModelFacts) -> str | None:

@@ -4,7 +4,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from llmcourse.core.artifact import MANIFEST_NAME
-from llmcourse.family_tree.evidence import CARD, HUB, HUB_TAG, TAG, Claim, Described, is_merge
+from llmcourse.family_tree.evidence import (
+    ADAPTER,
+    CARD,
+    CONFIG,
+    GPTQ,
+    HUB,
+    HUB_TAG,
+    TAG,
+    Claim,
+    Described,
+    is_merge,
+)
 from llmcourse.family_tree.graph import Edge, Finding, Relation
 from llmcourse.family_tree.recipes import RECIPE_NAMES
 
@@ -98,4 +109,4 @@ def _said(claim: Claim) -> str:
 
 
 def _capital(text: str) -> str:
-    return text if text.startswith(RECIPE_NAMES) else text[:1].upper() + text[1:]
+    return text if text.startswith((*RECIPE_NAMES, ADAPTER, GPTQ, CONFIG)) else text[:1].upper() + text[1:]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from llmcourse.core.artifact import MANIFEST_NAME
+from llmcourse.core.card_head import head_problem, yaml_problem
 from llmcourse.family_tree.gguf_header import base_models as gguf_base_models
 from llmcourse.family_tree.graph import Relation
 from llmcourse.family_tree.names import claimed_id
@@ -129,6 +130,8 @@ def files_that_tell(model: Described, claims: list[Claim]) -> tuple[str, ...]:
     """The files worth a request each, given what is known: none where all is clear already."""
     relations = {claim.relation for claim in claims if claim.evidence in (HUB, HUB_TAG, CARD)}
     is_made_otherwise = bool(relations & {Relation.QUANTIZED, Relation.ADAPTER})
+    if ADAPTER in model.files and Relation.ADAPTER in relations:
+        return (ADAPTER,)  # it was written when the adapter was trained; a card may say something else
     recipe = next((name for name in RECIPE_NAMES if name in model.files), None)
     is_named = any(not claim.is_tentative for claim in claims)
     if recipe and not is_made_otherwise and (Relation.MERGE in relations or not is_quantized(model)):
@@ -172,6 +175,20 @@ def claims_of_file(name: str, content: str | bytes, model: Described) -> list[Cl
     if relation is None or not isinstance(inputs, dict):
         return []
     return [Claim(str(parent), name, relation, is_explicit=True) for parent in inputs]
+
+
+def problem_of_file(name: str, content: str) -> str:
+    """Why a file that names parents cannot be understood, as part of a sentence; empty where it can."""
+    if name == README:
+        problem = head_problem(content)
+        return f"the YAML head of its card ({problem})" if problem else ""
+    if name in RECIPE_NAMES:
+        return name if yaml_problem(content) else ""
+    try:
+        is_object = isinstance(json.loads(content), dict)
+    except (ValueError, RecursionError):
+        is_object = False
+    return "" if is_object else f"{name}, which is no JSON object"
 
 
 def _claims_of_recipe(found: tuple[Ingredient, ...], place: str) -> list[Claim]:

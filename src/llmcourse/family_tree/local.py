@@ -23,6 +23,7 @@ from llmcourse.family_tree.evidence import (
     Claim,
     claims_of_file,
     claims_of_metadata,
+    problem_of_file,
 )
 from llmcourse.family_tree.recipes import RECIPE_NAMES
 
@@ -40,6 +41,13 @@ class LocalModel:
     config: Mapping[str, Any] = field(default_factory=dict)
     relation: str | None = None
     base_models: tuple[str, ...] = ()
+
+    @property
+    def problem(self) -> str:
+        """What of its files cannot be understood, in one sentence; empty where all can."""
+        names = [n for n in (README, *RECIPE_NAMES, ADAPTER, GPTQ, CONFIG, MANIFEST_NAME) if n in self.files]
+        found = [said for name in names if (said := problem_of_file(name, _text(self.folder / name)))]
+        return f"{self.id}: what cannot be read is {' and '.join(found)}." if found else ""
 
     @classmethod
     def read(cls, path: str) -> "LocalModel | None":

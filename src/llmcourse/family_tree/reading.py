@@ -12,6 +12,7 @@ from llmcourse.family_tree.evidence import (
     claims_of_file,
     claims_of_metadata,
     files_that_tell,
+    problem_of_file,
 )
 from llmcourse.family_tree.graph import Node, Relation, State
 from llmcourse.family_tree.local import LocalModel
@@ -72,6 +73,10 @@ def read_more(hub: Hub, member: Member) -> Member:
         if isinstance(found, Unseen):
             unread.append(found)
             continue
+        if isinstance(found, str) and (problem := problem_of_file(name, found)):
+            what = f"{seen.id}: what cannot be read is {problem}."
+            unread.append(Unseen("failed", what, "Correct it."))
+            continue
         said = claims_of_file(name, found, seen)
         claims += said
         if said:
@@ -91,8 +96,11 @@ def read_folder(path: str) -> Member:
         licence=licence_of(model),
         architecture=architecture_of(model),
         parameters=model.parameters,
+        reason=model.problem,
     )
-    return _member(path, node, model, model.claims())
+    claims = model.claims()
+    fix = "Correct it, so that its relatives are known." if model.problem and not claims else ""
+    return replace(_member(path, node, model, claims), fix=fix)
 
 
 def node_of_hub(hub: Hub, seen: SeenModel, unread: list[Unseen] | None = None) -> Node:

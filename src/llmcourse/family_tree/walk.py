@@ -90,7 +90,8 @@ class _Family:
         found: dict[str, Member] = {}
         for ref in references:
             member = read_folder(ref.path) if ref.is_local else next(read)
-            if member.model is None:
+            # A fix is for what is not there, and for a folder of which only is known that it cannot be read.
+            if member.model is None or member.fix:
                 near = meant(self._hub, ref.path) if member.node.state is State.MISSING else ""
                 errors.append(PlanError(member.node.reason, near + member.fix, where=str(ref)))
             else:

@@ -7,7 +7,7 @@ from llmcourse.core import licences
 from llmcourse.core.errors import ConfigError, LlmcourseError
 from llmcourse.core.machine import Machine
 from llmcourse.core.model import ModelFacts
-from llmcourse.core.model_checks import weights_checks
+from llmcourse.core.model_checks import adapter_base_checks, weights_checks
 from llmcourse.core.plan import Check, Estimate, Facts, Plan, fail, failure, mistake, ok, warn
 from llmcourse.merge.config import Config, walk_stages
 from llmcourse.merge.methods import METHODS
@@ -158,15 +158,18 @@ def _spelling_checks(models: dict[str, ModelFacts]) -> Iterator[Check]:
 def _adapter_checks(stage: Recipe | Moe, models: dict[str, ModelFacts]) -> Iterator[Check]:
     for reference in stage.references():
         if models[reference.model].is_adapter:
-            base = models[reference.model].config.get("base_model_name_or_path") or "its base model"
+            named = models[reference.model].config.get("base_model_name_or_path") or "its base model"
             yield fail(
                 str(reference), f"{reference.model} is a LoRA adapter, not a model.",
-                f"Write it as {base}+{reference.model}.",
+                f"Write it as {named}+{reference.model}.",
             )  # fmt: skip
         if reference.lora and not models[reference.lora].is_adapter:
             yield fail(
                 str(reference), f"{reference.lora} is no LoRA adapter.", "Write model+lora, in this order."
             )
+        elif reference.lora:
+            base = models[reference.model]
+            yield from adapter_base_checks(reference.lora, models[reference.lora], base)
 
 
 def _weights_checks(stage: Recipe | Moe, models: dict[str, ModelFacts]) -> Iterator[Check]:

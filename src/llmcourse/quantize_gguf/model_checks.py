@@ -3,7 +3,13 @@
 from collections.abc import Iterator
 
 from llmcourse.core.model import ModelFacts
-from llmcourse.core.model_checks import kind_checks, licence_checks, reading_checks, tokenizer_checks
+from llmcourse.core.model_checks import (
+    adapter_base_checks,
+    kind_checks,
+    licence_checks,
+    reading_checks,
+    tokenizer_checks,
+)
 from llmcourse.core.plan import Check, Facts, fail, warn
 from llmcourse.core.vocabulary_checks import vocabulary_checks
 from llmcourse.quantize_gguf.config import Config
@@ -50,5 +56,6 @@ def _adapter_checks(config: Config, facts: Facts, adapter: ModelFacts) -> Iterat
     if isinstance(base, ModelFacts) and base.is_adapter:
         yield fail("base", f"{config.base} is an adapter itself.", "Name the model that both are for.")
     elif isinstance(base, ModelFacts) and config.base:
+        yield from adapter_base_checks(config.model, adapter, base)
         # Its weights are not read, but the converter looks at what its config.json says of them.
         yield from (check for check in packed_weights_checks(config.base, base) if check.status == "fail")
