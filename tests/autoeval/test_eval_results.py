@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 import yaml
 
-from llmcourse.autoeval.publishing.figures import Figure, figures
+from llmcourse.autoeval.publishing.figures import Figure, figures, group_figures
 from llmcourse.autoeval.publishing.head import with_key
 from llmcourse.autoeval.publishing.model_index import with_figures
+from llmcourse.autoeval.publishing.table import with_table
 from llmcourse.autoeval.results import TaskResult
 from llmcourse.autoeval.suite import Group, Suite, Task
 from llmcourse.core.errors import PublishError
@@ -36,6 +37,7 @@ SUITE = Suite(
         Group(name="GSM8K", tasks=[Task(name="gsm8k", metric="exact_match,strict-match")]),
     ],
 )
+PLACES = ("model-index", "eval_results")
 CARD = """---
 # by hand
 license: apache-2.0
@@ -57,7 +59,7 @@ def head(card: str) -> Any:
 
 
 def made(card: str = CARD) -> str:
-    return with_figures(card, "tiny", figures(SUITE, RESULTS), SOURCE)
+    return with_figures(card, "tiny", SUITE, group_figures(SUITE, RESULTS), SOURCE)
 
 
 def test_what_counts_is_published_and_what_failed_is_not() -> None:
@@ -74,12 +76,61 @@ def test_the_index_says_what_the_hub_asks_for() -> None:
     assert model["results"][0] == {
         "task": {"type": "text-generation", "name": "Text Generation"},
         "dataset": {
-            "type": "allenai/ai2_arc", "name": "arc_challenge (25-shot)", "config": "ARC-Challenge",
+            "type": "allenai/ai2_arc", "name": "ARC (25-shot)", "config": "ARC-Challenge",
             "split": "test", "args": {"num_few_shot": 25},
         },
         "metrics": [{"type": "acc_norm", "value": 34.5, "name": "normalized accuracy"}],
         "source": {"name": SOURCE[0], "url": SOURCE[1]},
     }  # fmt: skip
+
+
+def two_groups() -> tuple[Suite, dict[str, TaskResult]]:
+    """A suite as nous: groups of several tasks; all of them have figures."""
+    chosen = Suite(
+        name="nous",
+        version=2,
+        groups=[
+            Group(name="GPT4All", tasks=[Task(name="arc_challenge"), Task(name="piqa")]),
+            Group(name="Maths", tasks=[Task(name="gsm8k", metric="exact_match,strict-match")]),
+        ],
+    )
+    piqa = TaskResult(MODEL, "piqa", "1", 0, {"acc,none": 0.6, "acc_norm,none": 0.7}, dataset="baber/piqa")
+    return chosen, {"arc_challenge": ARC, "piqa": piqa, "gsm8k": GSM8K}
+
+
+def test_the_index_has_the_figures_that_people_cite() -> None:
+    """Means of groups and their average, and none of single tasks."""
+    chosen, results = two_groups()
+    card = with_figures(CARD, "tiny", chosen, group_figures(chosen, results), SOURCE)
+    (model,) = head(card)["model-index"]
+    found = [
+        (item["dataset"]["type"], item["dataset"]["name"], item["metrics"][0]) for item in model["results"]
+    ]
+    assert found == [
+        ("nous-gpt4all", "GPT4All, 2 tasks of nous@2",
+         {"type": "acc_norm", "value": 52.25, "name": "normalized accuracy"}),
+        ("openai/gsm8k", "Maths (5-shot)", {"type": "exact_match", "value": 41.23, "name": "exact match"}),
+        ("nous", "nous@2", {"type": "mean", "value": 46.74, "name": "average"}),
+    ]  # fmt: skip
+
+
+def test_the_card_s_body_has_a_table_between_markers_of_the_suite() -> None:
+    chosen, results = two_groups()
+    groups, tasks = group_figures(chosen, results), list(figures(chosen, results))
+    after = with_table(CARD, chosen, groups, tasks, ["Made by x.", "The answer is y."], "https://x")
+    assert after.startswith(CARD)
+    assert "| GPT4All | Maths | Average |\n|---:|---:|---:|\n| 52.25 | 41.23 | 46.74 |\n" in after
+    assert "[All figures](https://x). Made by x. The answer is y." in after
+    assert "| piqa | 0 | acc_norm | 70.00 |" in after.partition("<details>")[2]
+    assert with_table(after, chosen, groups, tasks, ["Made by x.", "The answer is y."], "https://x") == after
+    other = chosen.model_copy(update={"name": "openllm"})
+    both = with_table(after, other, groups, tasks, [], "https://x")
+    assert both.startswith(after) and both.count("## Evaluation: ") == 2
+    assert with_table(CARD, chosen, [], [], [], "https://x") == CARD
+
+
+def test_a_group_that_failed_is_in_no_average() -> None:
+    assert [figure.name for figure in group_figures(SUITE, RESULTS)] == ["ARC", "GSM8K"]
 
 
 def test_every_other_byte_of_the_card_stays() -> None:
@@ -143,14 +194,13 @@ def test_a_card_that_cannot_be_changed_safely_is_left_alone(card: str, sentence:
 def put(repo: str, as_pull_request: bool, revision: Any = None) -> Any:
     """Publish figures as the program does; in a process of its own."""
     from llmcourse.autoeval.publishing import hub as publishing
-    from llmcourse.autoeval.publishing.figures import figures
     from llmcourse.core import hub
     from llmcourse.core.errors import LlmcourseError
     from tests.autoeval.test_eval_results import RESULTS, SUITE
 
     try:
         place = hub.editable(repo, revision, as_pull_request, "publish.hub")
-        return publishing.put(place, SUITE, figures(SUITE, RESULTS), "https://x", "lm-eval 0.4.13")
+        return publishing.put(place, SUITE, RESULTS, "https://x", "lm-eval 0.4.13")
     except LlmcourseError as error:
         return {"exit": error.exit_code, "what": error.what, "fix": error.fix}
 
@@ -171,7 +221,7 @@ def model(hub: LoopbackHub) -> Any:
 
 
 def test_a_model_gets_one_commit_and_the_same_figures_none(hub: LoopbackHub, model: Any) -> None:
-    assert run(hub) == f"{hub.endpoint}/{MODEL}"
+    assert run(hub) == dict.fromkeys(PLACES, f"{hub.endpoint}/{MODEL}")
     (entry,) = yaml.safe_load(model.read(".eval_results/llmcourse-openllm.yaml"))
     assert entry == {
         "dataset": {"id": "openai/gsm8k", "task_id": "gsm8k"},
@@ -183,14 +233,49 @@ def test_a_model_gets_one_commit_and_the_same_figures_none(hub: LoopbackHub, mod
     assert model.read(".eval_results/hle.yaml") == b"[]"
     commits = model.commits()
     assert commits[0].title == "Add results of openllm evaluated by llmcourse"
-    assert run(hub) == f"{hub.endpoint}/{MODEL}"
+    assert run(hub) == dict.fromkeys(PLACES, f"{hub.endpoint}/{MODEL}")
     assert model.commits() == commits
 
 
+def test_a_group_of_lm_eval_is_registered_where_its_data_set_is_a_benchmark(
+    hub: LoopbackHub, model: Any
+) -> None:
+    """mmlu as a whole, and of gpqa the part that the benchmark asks for."""
+    tasks = [{"id": "diamond", "config": "gpqa_diamond"}, {"id": "more", "config": "other"}]
+    hub.repo("Idavidrein/gpqa", "dataset").add_files({"eval.yaml": yaml.safe_dump({"tasks": tasks}).encode()})
+    hub.repo("cais/mmlu", "dataset").add_files({"eval.yaml": b"tasks: [{id: mmlu}]"})
+    assert run_client(hub, put_groups, MODEL)["eval_results"] == f"{hub.endpoint}/{MODEL}"
+    entries = yaml.safe_load(model.read(".eval_results/llmcourse-groups.yaml"))
+    assert [(entry["dataset"]["id"], entry["dataset"]["task_id"], entry["value"]) for entry in entries] == [
+        ("cais/mmlu", "mmlu", 40.0), ("Idavidrein/gpqa", "diamond", 30.0),
+    ]  # fmt: skip
+
+
+def put_groups(repo: str) -> Any:
+    """What the client process does: results as lm-eval gives them for groups."""
+    from llmcourse.autoeval.publishing import hub as publishing
+    from llmcourse.autoeval.results import TaskResult
+    from llmcourse.autoeval.suite import Group, Suite, Task
+    from llmcourse.core import hub
+
+    parts = tuple(
+        TaskResult(
+            repo, name, "1", 0, {"acc_norm,none": value}, dataset="Idavidrein/gpqa", dataset_config=name
+        )
+        for name, value in (("gpqa_diamond", 0.3), ("gpqa_main", 0.2))
+    )
+    gpqa = TaskResult(repo, "gpqa", metrics={"acc_norm,none": 0.25}, dataset="Idavidrein/gpqa", parts=parts)
+    mmlu = TaskResult(repo, "mmlu", metrics={"acc,none": 0.4}, dataset="cais/mmlu")
+    names = ("mmlu", "gpqa")
+    chosen = Suite(name="groups", groups=[Group(name=name, tasks=[Task(name=name)]) for name in names])
+    place = hub.editable(repo, None, False, "publish.hub")
+    return publishing.put(place, chosen, {"mmlu": mmlu, "gpqa": gpqa}, "https://x", "lm-eval 0.4.13")
+
+
 def test_a_stranger_opens_one_pull_request_and_goes_on_with_it(hub: LoopbackHub, model: Any) -> None:
-    url = run(hub, "bob", as_pull_request=True)
-    assert url == f"{hub.endpoint}/{MODEL}/discussions/1"
-    assert run(hub, "bob", as_pull_request=True) == url
+    made = run(hub, "bob", as_pull_request=True)
+    assert made == dict.fromkeys(PLACES, f"{hub.endpoint}/{MODEL}/discussions/1")
+    assert run(hub, "bob", as_pull_request=True) == made
     proposed = model.files("refs/pr/1")
     assert ".eval_results/llmcourse-openllm.yaml" in proposed and len(model.commits("refs/pr/1")) == 3
     assert ".eval_results/llmcourse-openllm.yaml" not in model.files()
@@ -200,14 +285,14 @@ def test_a_stranger_opens_one_pull_request_and_goes_on_with_it(hub: LoopbackHub,
 def test_somebody_elses_commit_meanwhile_is_kept(hub: LoopbackHub, model: Any) -> None:
     hub.faults.append(Fault("POST", r"/api/models/.*/commit/", status=412, body="{}"))
     hub.faults.append(Fault("POST", r"/api/models/.*/commit/", apply_then_drop=True, skip=1))
-    assert run(hub) == f"{hub.endpoint}/{MODEL}"
+    assert run(hub) == dict.fromkeys(PLACES, f"{hub.endpoint}/{MODEL}")
     assert len(model.commits()) == 3  # the Hub's own, the model's, ours
 
 
 def test_a_model_that_changed_since_is_not_told_figures_of_another(hub: LoopbackHub, model: Any) -> None:
     old = model.commits()[0].oid
     model.add_files({"README.md": b"---\n---\nbetter text"})
-    assert run(hub, revision=old) == f"{hub.endpoint}/{MODEL}"
+    assert run(hub, revision=old) == dict.fromkeys(PLACES, f"{hub.endpoint}/{MODEL}")
     model.add_files({"model.safetensors": b"other weights"})
     refused = run(hub, revision=old)
     assert refused["exit"] == 4 and "another model than main" in refused["what"]

@@ -77,7 +77,7 @@ def test_figures_go_to_every_place_and_a_second_time_to_the_same(
     said = run_client(hub, publish, result, MODEL, WISHES)
     (gist,) = github.gists.values()
     assert said == {
-        "eval_results": f"{hub.endpoint}/{MODEL}",
+        "model-index": f"{hub.endpoint}/{MODEL}",
         "leaderboard": f"{hub.endpoint}/datasets/alice/board",
         "gist": f"https://gist.github.com/alice/{gist.id}",
     }
@@ -112,7 +112,10 @@ def test_one_place_that_fails_keeps_no_other_from_its_figures(
     hub.repo("alice/board", "dataset").add_files({"openllm.jsonl": b"no rows\n"})
     said = run_client(hub, publish, result, MODEL, WISHES)
     assert said["exit"] == 6 and len(said["what"]) == 1 and "no rows of a leaderboard" in said["what"][0]
-    assert [note.split(": ")[1] for note in said["published"]] == ["eval_results", "gist"]
+    published = [note.split(": ")[1] for note in said["published"] if note.startswith("published: ")]
+    assert published == ["model-index", "gist"]
+    (told,) = [note for note in said["published"] if note.startswith("! ")]
+    assert "none of its data sets is a benchmark of the Hub" in told
     assert len(github.gists) == 1 and "model-index" in hub.repo(MODEL).read("README.md").decode()
 
 

@@ -140,10 +140,20 @@ def result_of(found: Any, unit: Unit, seconds: float) -> TaskResult:
     whole = _result(found, unit.name, unit.task.name)
     parts = tuple(_result(found, unit.name, name) for name in names)
     leaves = [part.samples for part in parts if part.task not in found["group_subtasks"]]
+    found_parts = {"parts": parts, "samples": sum(leaves) or whole.samples}
     return TaskResult(
-        **vars(whole)
-        | {"seconds": round(seconds, 3), "parts": parts, "samples": sum(leaves) or whole.samples}
+        **vars(whole) | _common_data(whole, parts) | found_parts | {"seconds": round(seconds, 3)}
     )
+
+
+def _common_data(whole: TaskResult, parts: Sequence[TaskResult]) -> dict[str, str]:
+    """What a group of lm-eval reads, as far as its parts read the same: mmlu reads cais/mmlu."""
+    if whole.dataset or not parts:
+        return {}
+    read = [part for part in parts if part.dataset]
+    found = {key: {getattr(part, key) for part in read} for key in ("dataset", "dataset_config", "split")}
+    common = {key: values.pop() if len(values) == 1 else "" for key, values in found.items()}
+    return common if common["dataset"] else {}
 
 
 def _result(found: Any, model: str, task: str) -> TaskResult:

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, model_validator
 from llmcourse.autoeval.results import slug
 from llmcourse.core.config import Strict
 
+SINGLE_TASKS = "tasks"  # the name of the suite that a config's `tasks` make
 ANY = "*"  # whichever metric the task reports first
 # What a leaderboard's rows hold beside the figures of groups.
 RESERVED = frozenset({"model", "average", "url", "suite_version", "revision", "dtype", "evaluator"})

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from llmcourse.autoeval.conditions import conditions
 from llmcourse.autoeval.config import Config
 from llmcourse.autoeval.model_checks import names_of
 from llmcourse.autoeval.publishing import gist as gists
-from llmcourse.autoeval.publishing.figures import figures
 from llmcourse.autoeval.publishing.github import GitHub
 from llmcourse.autoeval.publishing.rows import Row
 from llmcourse.autoeval.report import markdown
@@ -21,10 +21,15 @@ from llmcourse.core.model import ModelFacts
 from llmcourse.core.plan import Facts
 from llmcourse.core.progress import Progress
 
+_MODEL = "model"
+_NO_BENCHMARK = (
+    "none of its data sets is a benchmark of the Hub, so .eval_results has nothing; figures are in the card."
+)
 _EVALUATOR_URL = "https://github.com/EleutherAI/lm-evaluation-harness"
 
 Results = dict[str, TaskResult]
-Work = tuple[str, Callable[[], str]]  # its kind, and what publishes it and tells its address
+# Its kind, and what publishes it and tells the address of each thing that was written.
+Work = tuple[str, Callable[[], dict[str, str]]]
 
 
 def publish(config: Config, facts: Facts, artifact: Artifact, progress: Progress) -> dict[str, str]:
@@ -42,13 +47,17 @@ def publish(config: Config, facts: Facts, artifact: Artifact, progress: Progress
     for written, name in names.items():
         results = _read(Path(artifact.path), suite, name)
         for kind, work in _works(config, facts, artifact, suite, written, name, results):
-            label = kind if len(names) == 1 else f"{kind} of {name}"
             try:
-                published[label] = work()
+                made = work()
             except LlmcourseError as error:
                 errors.append(PublishError(error.what, error.fix, error.where))
-            else:
-                progress.note(f"published: {label}: {published[label]}")
+                continue
+            for written_to, url in made.items():
+                label = written_to if len(names) == 1 else f"{written_to} of {name}"
+                published[label] = url
+                progress.note(f"published: {label}: {url}")
+            if kind == _MODEL and "eval_results" not in made:
+                progress.note(f"! {name}: {_NO_BENCHMARK}")
     if errors:
         raise errors[0] if len(errors) == 1 else Problems(errors)
     return published
@@ -69,9 +78,15 @@ def _works(
     evaluator = f"lm-eval {artifact.details['versions']['lm-eval']}"
     if wishes.hub and ref is not None:
         yield (
-            "eval_results",
+            _MODEL,
             partial(
-                _to_model, ref.path, ref.revision, wishes.pull_request, artifact, suite, results, evaluator
+                _to_model,
+                hub_place=(ref.path, ref.revision, wishes.pull_request),
+                artifact=artifact,
+                suite=suite,
+                results=results,
+                evaluator=evaluator,
+                about=conditions(config.runtime),
             ),
         )
     if wishes.leaderboard:
@@ -92,14 +107,13 @@ def _works(
 
 
 def _to_model(
-    repo: str,
-    revision: str | None,
-    as_pull_request: bool,
+    hub_place: tuple[str, str | None, bool],
     artifact: Artifact,
     suite: Suite,
     results: Results,
     evaluator: str,
-) -> str:
+    about: list[str],
+) -> dict[str, str]:
     from llmcourse.autoeval.publishing import hub as model_repository
     from llmcourse.core import hub
 
@@ -108,19 +122,19 @@ def _to_model(
         place = hub.Place(artifact.hub.repo, artifact.hub.kind, artifact.hub.revision)
         with hub.translated(place.repo, PublishError):
             source = source if hub.is_private(place) else artifact.hub.url  # a private one's name is private
-    model = hub.editable(repo, revision, as_pull_request, "publish.hub")
-    return model_repository.put(model, suite, figures(suite, results), source, evaluator)
+    model = hub.editable(*hub_place, "publish.hub")
+    return model_repository.put(model, suite, results, source, evaluator, about)
 
 
-def _to_leaderboard(repo: str, row: Row) -> str:
+def _to_leaderboard(repo: str, row: Row) -> dict[str, str]:
     from llmcourse.autoeval.publishing import leaderboard
     from llmcourse.core import hub
 
     target = hub.read_target(HubTarget(repo=repo, private=True), "dataset")
-    return leaderboard.put(hub.Place(target.repo, "dataset"), row, is_private=True)
+    return {"leaderboard": leaderboard.put(hub.Place(target.repo, "dataset"), row, is_private=True)}
 
 
-def _to_gist(gist: gists.Gist) -> str:
+def _to_gist(gist: gists.Gist) -> dict[str, str]:
     github = GitHub.of_environment()
     if github is None:
         raise PublishError(
@@ -128,4 +142,4 @@ def _to_gist(gist: gists.Gist) -> str:
             "Set GITHUB_TOKEN and run the same command again.",
             where="gist",
         )
-    return gists.put(gist, github)
+    return {"gist": gists.put(gist, github)}

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from llmcourse.autoeval.config import Config
-from llmcourse.autoeval.suite import ANY, Group, Suite, Task
+from llmcourse.autoeval.suite import ANY, SINGLE_TASKS, Group, Suite, Task
 from llmcourse.core.config import unknown_key
 from llmcourse.core.documents import Document, read_documents
 from llmcourse.core.errors import ConfigError, Problems
@@ -35,7 +35,7 @@ def read_suite(name: str | None, tasks: list[Task] | None) -> Suite:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ConfigError(f"{twice[0]} is there twice in tasks.", "Keep one of them.", "tasks")
-        return Suite(name="tasks", groups=[_alone(task) for task in tasks or []])
+        return Suite(name=SINGLE_TASKS, groups=[_alone(task) for task in tasks or []])
     if name.endswith((".yaml", ".yml")):
         return _read(name)
     if name not in NAMES:
