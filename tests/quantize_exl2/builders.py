@@ -42,7 +42,7 @@ USUAL = "{model: org/tiny, bits_per_weight: [3.0, 4.25]}"
 
 def config(text: str = USUAL) -> Config:
     """A config as it would be read from the file e.yaml."""
-    return validate(Config, Config.arrange(parse(dedent(text), "e.yaml"), Path("/nowhere")))
+    return validate(Config, Config.arrange(parse(dedent(text), "e.yaml"), Path.cwd()))
 
 
 def model(name: str = "org/tiny", **changes: Any) -> ModelFacts:

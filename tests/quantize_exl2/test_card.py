@@ -101,3 +101,26 @@ def test_a_measurement_alone_has_a_card_too() -> None:
     made = card(read, facts_of(read), only, REPO)
     text = render(made, "llmcourse.quantize_exl2")
     assert made.files == {} and "None is made yet" in text and "## Load it" not in text
+
+
+def test_no_loader_is_named_that_nobody_tried_on_the_result() -> None:
+    for text in cards().values():
+        assert "TabbyAPI" not in text and "webui" not in text and "ExLlamaV2Config(" in text
+    assert "They were not loaded again after they were made." in cards()["README.md"]
+
+
+def test_a_chat_model_is_asked_through_its_template_with_a_cache_that_fits() -> None:
+    plain = cards(config={**model().config, "max_position_embeddings": 131072})["README.md"]
+    assert "max_seq_len=8192" in plain and "the model's context is 131,072" in plain
+    assert "apply_chat_template" not in plain and "encode_special_tokens=False" in plain
+    about = {"bits_per_weight": 4.25, "head_bits": 6, "is_chat": True}
+    file = OutputFile("4.25bpw/tokenizer.json", 1, "c" * 64, {}, "4.25bpw", about)
+    chat = cards(USUAL, REPO, file)["README.md"]
+    assert "apply_chat_template(" in chat and "encode_special_tokens=True" in chat
+    code = chat.split("```python\n")[1].split("```")[0]
+    compile(code, "the card", "exec")
+
+
+def test_the_seed_of_a_data_set_is_told() -> None:
+    text = "{model: org/tiny, bits_per_weight: 4.0, calibration: {dataset: org/texts, seed: 7}}"
+    assert ", seed 7." in cards(text)["README.md"]

@@ -1,9 +1,12 @@
 """The plan from hand-made facts: no GPU, no model, no library."""
 
+import json
+import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
+import yaml
 
 from llmcourse.core.machine import Gpu
 from llmcourse.core.model import ModelFacts, Tensor
@@ -221,3 +224,15 @@ def test_a_name_that_is_no_utf8_is_not_taken() -> None:
 def test_sizes_of_another_kind_than_numbers_are_unknown() -> None:
     odd = llama_config() | {"hidden_size": "x", "text_config": 3}
     assert plan_of(models={"org/tiny": model(config=odd)}).estimate.write > 0
+
+
+@pytest.mark.parametrize("size", [1000, 50_000, 300_000])
+def test_the_advice_for_too_little_text_is_enough_for_the_measurement_too(size: int) -> None:
+    text = "{model: org/tiny, bits_per_weight: 4, calibration: {text: a.txt, samples: 300, length: 2048}}"
+    files = {"a.txt": FileFacts(size, "ab" * 32)}
+    [line] = [line for line in said(plan_of(text, files=files)) if "calibration" in line]
+    data = yaml.safe_load(text)
+    for key, value in re.findall(r"([\w.]+)=(\d+)", line):
+        part, _, name = key.rpartition(".")
+        (data[part] if part else data)[name] = int(value)
+    assert not any("calibration" in line for line in said(plan_of(json.dumps(data), files=files)))

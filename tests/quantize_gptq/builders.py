@@ -26,7 +26,7 @@ SIZES = {"hidden": 256, "intermediate": 512, "vocab": 512}
 
 def config(text: str) -> Config:
     """A config as it would be read from the file g.yaml."""
-    return validate(Config, Config.arrange(parse(dedent(text), "g.yaml"), Path("/nowhere")))
+    return validate(Config, Config.arrange(parse(dedent(text), "g.yaml"), Path.cwd()))
 
 
 def model(name: str = "org/tiny", **changes: Any) -> ModelFacts:
@@ -40,7 +40,10 @@ def plan_of(text: str, **changes: Any) -> Plan:
     models: Mapping[str, Any] = {name: model(name) for name in read.models()} | dict(
         changes.pop("models", {})
     )
-    files = {name: FileFacts(50_000_000, "ab" * 32) for name in read.files()} | dict(changes.pop("files", {}))
+    known_files = dict(changes.pop("files", {}))  # by the name as it is written
+    files = {
+        name: known_files.get(Path(name).name, FileFacts(50_000_000, "ab" * 32)) for name in read.files()
+    }
     known = DatasetFacts("allenai/c4", "e" * 40, {"en": ("train", "validation")})
     datasets = dict.fromkeys(read.datasets(), known) | dict(changes.pop("datasets", {}))
     facts = Facts(changes.pop("machine", LAPTOP), models, files, datasets=datasets, **changes)

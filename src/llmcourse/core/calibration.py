@@ -154,9 +154,14 @@ def calibration_checks(wish: Calibration, facts: Facts) -> Iterator[Check]:
 
 def _enough(size: int, length: int) -> str:
     """Settings for which `size` bytes of text suffice, whatever language it is in."""
-    if samples := size // (length * _MOST_BYTES_PER_TOKEN):
+    if samples := enough_tokens(size) // length:
         return f"calibration.samples={samples}"
-    return f"calibration.samples=1 and calibration.length={max(1, size // _MOST_BYTES_PER_TOKEN)}"
+    return f"calibration.samples=1 and calibration.length={max(1, enough_tokens(size))}"
+
+
+def enough_tokens(size: int) -> int:
+    """Tokens that so many bytes of text have at least."""
+    return size // _MOST_BYTES_PER_TOKEN
 
 
 def _dataset_check(wish: Calibration, dataset: DatasetFacts | LlmcourseError, needed: str) -> Check:

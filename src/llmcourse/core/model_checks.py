@@ -1,6 +1,6 @@
 """What every command that quantizes one model asks of it: its kind, its tokenizer, its licence."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TypeGuard
 
 from llmcourse.core import licences
@@ -13,6 +13,8 @@ from llmcourse.core.quantized import left_over_statement, quantization_of, what_
 
 # One of these is there where there is a tokenizer; tiktoken's files have names of their own.
 TOKENIZER_FILES = ("tokenizer.model", "tokenizer.json", "vocab.json", "vocab.txt", "tekken.json")
+
+_CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
 
 
 def reading_checks(
@@ -100,6 +102,14 @@ def tokenizer_checks(name: str, model: ModelFacts) -> Iterator[Check]:
             f"{name} has no tokenizer ({', '.join(TOKENIZER_FILES[:3])}).",
             "Copy the tokenizer files of the model it was made from into it.",
         )
+
+
+def stated_context(model: ModelFacts) -> int | None:
+    """The model's context [tokens], by its config.json; of a model of several parts, that of its text."""
+    text = model.config.get("text_config")
+    places = (text if isinstance(text, Mapping) else {}, model.config)
+    found = (part[key] for part in places for key in _CONTEXT_KEYS if isinstance(part.get(key), int))
+    return next(found, None)
 
 
 def adapter_base_checks(name: str, adapter: ModelFacts, base: ModelFacts | None) -> Iterator[Check]:

@@ -10,12 +10,13 @@ from llmcourse.core.card import Card, CardMetadata, linked_name, quantized_head,
 from llmcourse.core.config import HubTarget
 from llmcourse.core.console import human_bytes
 from llmcourse.core.model import ModelFacts
-from llmcourse.core.model_checks import licence_of
+from llmcourse.core.model_checks import licence_of, stated_context
 from llmcourse.core.plan import Facts
 from llmcourse.quantize_exl2.config import Config
 from llmcourse.quantize_exl2.naming import MEASUREMENT_NAME, QUALITY_NAME, is_width
 
 _CARD_NAME = "README.md"
+_CACHE = 8192  # tokens; a cache for the whole context of today's models takes more memory than they do
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,13 @@ def card(config: Config, facts: Facts, artifact: Artifact, repo: str | None) -> 
     assert isinstance(model, ModelFacts), "the plan refuses models that cannot be read"
     rows = sorted(_rows(config, artifact, repo), key=lambda row: row.size)
     licence = licences.combine({model.name: licence_of(config.card, model)})
+    stated = stated_context(model)
+    quality: dict[str, Any] = next((file.about for file in artifact.files if file.path == QUALITY_NAME), {})
     shared = {
+        "is_tried": bool(quality),
+        "context": min(stated or _CACHE, _CACHE),
+        "stated_context": stated,
+        "is_chat": any(file.about.get("is_chat") for file in artifact.files),
         "model": linked_name(model),
         "head_bits": config.head_bits,
         "calibration": _calibration(artifact.details.get("calibration", {})),
@@ -72,7 +79,6 @@ def card(config: Config, facts: Facts, artifact: Artifact, repo: str | None) -> 
     }
     metadata = quantized_head(model, licence.name, ["exl2", *config.card.tags], library="exllamav2")
     title = repo.rpartition("/")[2] if repo else f"{model.name}-exl2"
-    quality: dict[str, Any] = next((file.about for file in artifact.files if file.path == QUALITY_NAME), {})
     values = {"title": title, "rows": rows, "quality": _of_original(quality), "is_one": False, **shared}
     texts = {f"{row.name}/{_CARD_NAME}": _card_of(row, model, metadata, shared) for row in rows}
     return Card(metadata, values, texts)
@@ -114,9 +120,12 @@ def _calibration(found: dict[str, Any]) -> str:
     if not found:
         return "the set that exllamav2 brings"
     amount = f", {found['samples']} rows of {found['length']} tokens"
+    seed = f", seed {found['seed']}" if found.get("dataset") else ""  # files are read in their own order
     if "files" in found:
         named = [f"`{file['name']}` (sha256 {file['sha256'][:12]}…)" for file in found["files"]]
         return ", ".join(named) + amount
     config = f", {found['name']}" if found.get("name") else ""
     at = f" at {found['revision'][:8]}" if found.get("revision") else ""
-    return f"[{found['dataset']}](https://huggingface.co/datasets/{found['dataset']}){config}{at}{amount}"
+    return (
+        f"[{found['dataset']}](https://huggingface.co/datasets/{found['dataset']}){config}{at}{amount}{seed}"
+    )

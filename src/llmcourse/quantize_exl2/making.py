@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from llmcourse.core.artifact import OutputFile, sha256_of, whole_pieces
 from llmcourse.core.environments import Environment
@@ -30,7 +31,7 @@ from llmcourse.quantize_exl2.naming import (
     width_name,
 )
 from llmcourse.quantize_exl2.options import Options, Places
-from llmcourse.quantize_exl2.results import measurement_problem, model_problem
+from llmcourse.quantize_exl2.results import has_chat_template, measurement_problem, model_problem
 
 
 class Making:
@@ -125,7 +126,7 @@ class Making:
         """Quantize, look whether the result is whole, and only then give it its place."""
         name, begin = width_name(bits), time.monotonic()
         place, made = self.job.files / name, self.job.scratch / "made" / name
-        about = {"bits_per_weight": bits, "head_bits": self.config.head_bits}
+        about: dict[str, Any] = {"bits_per_weight": bits, "head_bits": self.config.head_bits}
         if not self._is_whole(place, bits):  # else a kill came before it was recorded
             options = self._places.quantizing(self.config, name, bits, self.measurement_path, made)
             if not self._is_whole(made, bits):
@@ -135,6 +136,7 @@ class Making:
             share_files(made)
             made.replace(place)
             shutil.rmtree(options.out_dir, ignore_errors=True)
+        about |= {"is_chat": True} if has_chat_template(place) else {}
         names = sorted(path.name for path in place.iterdir())
         for file in names:
             output = OutputFile.of(self.job.files, f"{name}/{file}", piece=name, about=about)

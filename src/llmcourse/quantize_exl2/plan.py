@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from llmcourse.core.calibration import calibration_checks, provenance
+from llmcourse.core.calibration import calibration_checks, enough_tokens, provenance
 from llmcourse.core.console import human_bytes, human_count
 from llmcourse.core.environments import pinned
 from llmcourse.core.errors import LlmcourseError, MissingError
@@ -67,7 +67,9 @@ def _text_checks(config: Config, facts: Facts) -> Iterator[Check]:
     if config.calibration:
         wish = config.calibration
         rows = max(wish.samples, -(-config.measurement_rows * config.measurement_length // wish.length))
-        yield from calibration_checks(wish.model_copy(update={"samples": rows}), facts)
+        for check in calibration_checks(wish.model_copy(update={"samples": rows}), facts):
+            is_short = check.status == "fail" and "calibration.samples=" in check.fix
+            yield replace(check, fix=_enough(config, facts)) if is_short else check
         if wish.dataset and "datasets" not in facts.present:
             yield failure(
                 MissingError(
@@ -83,6 +85,22 @@ def _text_checks(config: Config, facts: Facts) -> Iterator[Check]:
     longest = max(config.calibration.length if config.calibration else LENGTH, config.measurement_length)
     if longest > _LONG:
         yield warn("length", f"Rows of {longest} tokens take much more GPU memory than those of {_LONG}.")
+
+
+def _enough(config: Config, facts: Facts) -> str:
+    """Settings for which the texts suffice, of calibration and of the measurement on the same text."""
+    assert config.calibration
+    found = [facts.files[name] for name in config.calibration.files()]
+    tokens = max(1, enough_tokens(sum(file.size for file in found if isinstance(file, FileFacts))))
+    length, measured = min(config.calibration.length, tokens), min(config.measurement_length, tokens)
+    wanted = {
+        "calibration.length": (config.calibration.length, length),
+        "calibration.samples": (config.calibration.samples, tokens // length),
+        "measurement_length": (config.measurement_length, measured),
+        "measurement_rows": (config.measurement_rows, tokens // measured),
+    }
+    lower = [f"{key}={most}" for key, (asked, most) in wanted.items() if most < asked]
+    return f"Give more text, or set {' '.join(lower)}."
 
 
 def machine_checks(config: Config, facts: Facts) -> Iterator[Check]:

@@ -26,6 +26,12 @@ def read_json(path: Path) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
+def has_chat_template(folder: Path) -> bool:
+    """Whether the tokenizer in a folder knows how conversations are written."""
+    is_beside = any((folder / name).is_file() for name in ("chat_template.jinja", "chat_template.json"))
+    return is_beside or bool(read_json(folder / "tokenizer_config.json").get("chat_template"))
+
+
 def measurement_problem(path: Path, layers: int | None) -> str | None:
     """Why a file is no measurement of a model of so many layers (None where that is not known)."""
     found = read_json(path)

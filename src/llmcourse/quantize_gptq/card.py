@@ -7,10 +7,9 @@ from llmcourse.core.artifact import Artifact
 from llmcourse.core.card import Card, linked_name, quantized_head
 from llmcourse.core.console import human_bytes
 from llmcourse.core.model import ModelFacts
-from llmcourse.core.model_checks import licence_of
+from llmcourse.core.model_checks import licence_of, stated_context
 from llmcourse.core.plan import Facts
 from llmcourse.quantize_gptq.config import Config, ModuleWishes
-from llmcourse.quantize_gptq.layout import stated_context
 
 _PLOT, _QUALITY = "layers.png", "quality.json"
 

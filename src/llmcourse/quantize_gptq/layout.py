@@ -19,16 +19,7 @@ _IN_A_BLOCK = re.compile(r"\.\d+\.")
 # A router (`gate`, where `gate_proj` is none) is left as it is: it decides between experts.
 _LEFT = re.compile(r"norm|ln_|embed|lm_head|visual|vision|(\.|_)(gate|router|classifier)$", re.IGNORECASE)
 _TRANSPOSED = ("gpt2",)  # Conv1D: stored as (in, out)
-_CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
 _SCALE_BYTES, _INDEX_BYTES = 2, 4
-
-
-def stated_context(model: ModelFacts) -> int | None:
-    """The model's context [tokens], by its config.json; of a model of several parts, that of its text."""
-    text = model.config.get("text_config")
-    places = (text if isinstance(text, Mapping) else {}, model.config)
-    found = (part[key] for part in places for key in _CONTEXT_KEYS if isinstance(part.get(key), int))
-    return next(found, None)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from llmcourse.core.model_checks import (
     kind_checks,
     licence_checks,
     reading_checks,
+    stated_context,
     tokenizer_checks,
     weights_checks,
 )
@@ -23,7 +24,7 @@ from llmcourse.quality.checks import quality_checks
 from llmcourse.quality.sizes import CONTEXT, base_bytes
 from llmcourse.quantize_gptq.auto_gptq import MODEL_TYPES, WORKER
 from llmcourse.quantize_gptq.config import Config
-from llmcourse.quantize_gptq.layout import linears, result_bytes, stated_context
+from llmcourse.quantize_gptq.layout import linears, result_bytes
 from llmcourse.quantize_gptq.shape_checks import shape_checks
 
 LIBRARIES: tuple[str, ...] = ("gptqmodel", "torch", "transformers", "optimum", "datasets", "matplotlib")
