@@ -108,26 +108,22 @@ class Planning:
         files = {name: read_file(path) for name, path in self.config.files().items()}
         datasets = {name: self._read_dataset(name) for name in self.config.datasets()}
         publisher = self.push_wish.repo.rpartition("/")[0] if self.push_wish else None
-        facts = Facts(
-            this_machine(), found, files, rates=read_rates(self.name), publisher=publisher, datasets=datasets
-        )
+        facts = Facts(this_machine(), found, files, rates=read_rates(self.name), publisher=publisher)
         present, look_up = getattr(self.planner, "present", dict), getattr(self.planner, "look_up", None)
-        facts = replace(facts, present={**present(), **(look_up(self.config) if look_up else {})})
+        looked_up = look_up(self.config) if look_up else {}
+        facts = replace(facts, datasets=datasets, present={**present(), **looked_up})
         if getattr(self.planner, "READS_TOKENIZERS", False):
-            there = {name: found[name] for name, ref in models.items() if ref.path not in self.foreseen}
-            facts = replace(facts, tokenizers=read_tokenizers(there, self._small_files))
+            facts = replace(facts, tokenizers=read_tokenizers(found, self._small, self.foreseen))
         facts = replace(facts, answers=self._answers(facts))
-        look_further = getattr(self.planner, "look_further", None)
-        if look_further is None:
+        if not (further := getattr(self.planner, "look_further", None)):
             return facts
-        return replace(facts, present={**facts.present, **look_further(self.config, facts.answers)})
+        return replace(facts, present={**facts.present, **further(self.config, facts.answers)})
 
     def _answers(self, facts: Facts) -> Mapping[str, Any] | LlmcourseError:
         questions = getattr(self.planner, "questions", None)
         if questions is None or self.waits or not all(map(extras.installed, self.libraries)):
             return {}
-        asked = questions(self.config, facts)
-        if asked is None:
+        if (asked := questions(self.config, facts)) is None:
             return {}
         models = {name: model for name, model in facts.models.items() if isinstance(model, ModelFacts)}
         identities = {name: model.identity for name, model in models.items()}
@@ -137,15 +133,15 @@ class Planning:
         except LlmcourseError as error:
             return error
 
-    def _small_files(self, model: ModelFacts, more: Iterable[str] = ()) -> Path:
+    def _small(self, model: ModelFacts, more: Iterable[str] = ()) -> Path:
         """A folder with all that a model has but its weights."""
-        is_local = model.ref.is_local
-        return model.ref.place if is_local else Path(self.hub.download_small(model, more, self.note))
+        local = model.ref.is_local
+        return model.ref.place if local else Path(self.hub.download_small(model, more, self.note))
 
     def _asked(self, asked: dict[str, Any], models: Mapping[str, ModelFacts], place: Path) -> dict[str, Any]:
         """Ask the child, which gets the models' small files, and keep the answer."""
         more = asked.get("download", ())
-        inputs = {name: str(self._small_files(model, more)) for name, model in models.items()}
+        inputs = {name: str(self._small(model, more)) for name, model in models.items()}
         scratch = place / "scratch"
         scratch.mkdir(parents=True, exist_ok=True)
         answer = self.ask(Job(self.config.model_dump(mode="json"), asked, inputs, scratch, scratch))

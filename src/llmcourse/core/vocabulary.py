@@ -7,7 +7,7 @@ Source: the tokenizer.json of huggingface/tokenizers 0.22, and what transformers
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,13 +59,15 @@ def read_tokenizer(folder: Path) -> TokenizerFacts | None:
 
 
 def read_tokenizers(
-    models: Mapping[str, ModelFacts | LlmcourseError], folder_of: Callable[[ModelFacts], Path]
+    models: Mapping[str, ModelFacts | LlmcourseError],
+    folder_of: Callable[[ModelFacts], Path],
+    foreseen: Collection[str] = (),
 ) -> dict[str, TokenizerFacts]:
     """What the models' tokenizers say, where it can be read; `folder_of` has their small files."""
     found = {}
     for name, model in models.items():
-        if not isinstance(model, ModelFacts) or model.is_adapter:
-            continue
+        if not isinstance(model, ModelFacts) or model.is_adapter or model.ref.path in foreseen:
+            continue  # what another step is going to make has no files yet
         try:
             tokenizer = read_tokenizer(folder_of(model))
         except LlmcourseError:
