@@ -1,17 +1,19 @@
 """The model card of GGUF files: what is in the table, whose model it is, and what it does not tell."""
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from huggingface_hub import HfApi, ModelCard
+from rich.console import Console
 
 from llmcourse.core.artifact import Artifact, OutputFile
 from llmcourse.core.card import render
 from llmcourse.core.model import ModelRef
 from llmcourse.core.plan import FileFacts
-from llmcourse.quantize_gguf.card import card
+from llmcourse.quantize_gguf.card import card, shown
 from llmcourse.testing.hub import LoopbackHub
 from tests.quantize_gguf.builders import adapter, config, facts_of, model
 
@@ -259,8 +261,11 @@ def test_a_licence_of_the_config_is_taken() -> None:
     assert found.data["license"] == "mit" and "Licence:" not in found.text
 
 
+CHAT = {"has_chat_template": True, "context_length": 131072}
+
+
 def test_how_to_run_it_names_the_repository_and_the_usual_type() -> None:
-    text = read(TINY, *BOTH).text
+    text = read(TINY, *BOTH, answers=CHAT).text
     commands = ("llama-cli -hf ", "llama-server -hf ", "ollama run hf.co/")
     assert all(f"{command}me/tiny-GGUF:Q4_K_M\n" in text for command in commands)
     assert "lms get https://huggingface.co/me/tiny-GGUF" in text
@@ -292,3 +297,51 @@ def test_the_hub_accepts_it(hub: LoopbackHub) -> None:
         content = text_of(text, *measured()).encode()
         api.upload_file(path_or_fileobj=content, path_in_repo="README.md", repo_id="alice/tiny-GGUF")
     assert b"base_model_relation: quantized" in hub.repo("alice/tiny-GGUF").read("README.md")
+
+
+def test_a_chat_model_gets_chat_snippets_and_its_context() -> None:
+    chat = read(TINY, *BOTH, answers=CHAT).text
+    assert "llm.create_chat_completion(messages" in chat and "n_ctx=8192" in chat
+    assert "made for up to 131,072." in chat and "-no-cnv" not in chat
+    base = read(TINY, *BOTH, answers={"has_chat_template": False, "context_length": 2048}).text
+    assert 'llm("A large language model is"' in base and "n_ctx=2048" in base and "create_chat" not in base
+    assert '-no-cnv -p "A large language model is"' in base
+
+
+def test_advice_comes_from_what_was_measured() -> None:
+    def of(name: str, size: int, mean_kld: float) -> list[OutputFile]:
+        return made(name, size, quality=FIGURES | {"mean_kld": mean_kld})
+
+    files = [*of("IQ3_XXS", 80, 0.2), *of("Q2_K", 88, 0.4), *of("Q4_K_M", 105, 0.02), *of("Q8_0", 145, 0.001)]
+    found = read("model: org/tiny", *files)
+    advice = {name: cells[-1] for name, cells in found.rows.items()}
+    assert advice == {
+        "IQ3_XXS": "noticeable loss",
+        "Q2_K": "no reason to take it: IQ3_XXS is smaller and nearer to the original",
+        "Q4_K_M": "good quality",
+        "Q8_0": "hard to tell from the original",
+    }
+
+
+def test_fallback_types_are_told_and_the_name_s_usual_advice_is_not() -> None:
+    files = made("Q2_K", 88, fallbacks={"Q2_K → Q4_0": 120, "Q3_K → Q4_0": 60})
+    found = read("model: org/tiny\ntypes: [Q2_K]", *files)
+    assert "- Q2_K: 180 tensors (120 Q2_K → Q4_0, 60 Q3_K → Q4_0)" in found.text
+    assert found.rows["Q2_K"][-1] == ""
+    assert "a larger type for 180 tensors" in terminal(*files) and "Q2_K" in terminal(*files)
+
+
+def test_the_terminal_shows_the_figures_of_each_type() -> None:
+    lines = terminal(*made("Q8_0", 145_000_000, quality=FIGURES), *made("Q4_K_M", 105_000_000)).splitlines()
+    (measured,) = (line for line in lines if "Q8_0" in line)
+    assert [cell.strip() for cell in measured.strip("│").split("│")] == [
+        "Q8_0", "145.0 MB", "4.85", "12.3457", "0.0123", "91.2%",
+    ]  # fmt: skip
+
+
+def terminal(*files: OutputFile) -> str:
+    """What is printed above the result, on a terminal of 80 columns."""
+    out = Console(width=80, file=io.StringIO())
+    out.print(shown(artifact(*files)))
+    assert isinstance(out.file, io.StringIO)
+    return out.file.getvalue()

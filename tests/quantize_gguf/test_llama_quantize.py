@@ -17,7 +17,8 @@ from llmcourse.core.errors import LibraryError, PlanError
 from llmcourse.core.progress import Advanced
 from llmcourse.quantize_gguf.llama.gguf_file import GgufFile, type_name, type_numbers
 from llmcourse.quantize_gguf.llama.imatrix_file import Entry, Imatrix, read_imatrix
-from tests.quantize_gguf.conftest import Llama
+from llmcourse.testing.models import Family, build_random_llama
+from tests.quantize_gguf.conftest import Converted, Llama
 
 WITHOUT_IMATRIX = ["Q8_0", "Q6_K", "Q4_K_M", "Q2_K", "IQ4_XS", "F16", "F32"]
 MORE = ["BF16", "Q5_K_M", "Q3_K_M", "Q4_0", "TQ2_0", "Q1_0", "IQ3_M", "MXFP4_MOE"]  # as slow tests
@@ -338,3 +339,23 @@ def llama_quantize(tools: Path, folder: Path, options: list[str], source: Path, 
     command = [tools / "llama-quantize", *options, source, out, kind, "2"]
     subprocess.run([*map(str, command)], check=True, capture_output=True)
     return out
+
+
+def test_rows_that_do_not_fit_a_type_are_counted(llama: Llama, converted: Converted, family: Family) -> None:
+    """K types want rows of multiples of 256, these have 96 and 160."""
+    shape: dict[str, Any] = {"hidden": 96, "intermediate": 160, "tokenizer_from": family.base}
+    narrow = converted("narrow", lambda folder: build_random_llama(folder, **shape))
+    result = llama.quantize(narrow, "Q2_K", dry_run=True).result
+    log = (llama.folder / "Q2_K" / "log.txt").read_text()
+    assert f"{sum(result['fallbacks'].values())} of {result['tensors']} tensor(s) required fallback" in log
+    assert result["fallbacks"]["Q2_K → Q4_0"] > 0
+
+
+def test_mxfp4_stays_what_it_is_in_every_type(llama: Llama, mixture_gguf: Path) -> None:
+    others = {"attn|token_embd|output|gate_inp": "F16"}
+    published = llama.quantize(mixture_gguf, "MXFP4_MOE", "published", tensor_types=others)
+    made = llama.quantize(published.paths[0], "Q8_0")
+    experts = [tensor for tensor in GgufFile(made.paths[0]).tensors if "_exps" in tensor.name]
+    assert experts and {type_name(tensor.type) for tensor in experts} == {"mxfp4"}
+    assert made.result["kept"] == {"MXFP4": len(experts)}
+    assert llama.generate(made.paths[0], "Q8_0")

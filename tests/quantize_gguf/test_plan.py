@@ -264,7 +264,7 @@ def test_sizes_and_time_are_in_the_summary() -> None:
         "model: org/tiny\ntypes: [Q8_0, Q4_K_M]",
         answers=answers(Q8_0=sized(3_676_896), Q4_K_M=sized(2_192_608)),
     )
-    assert rows["types"] == "Q8_0 3.7 MB, Q4_K_M 2.2 MB"
+    assert rows["types"] == "Q8_0 3.7 MB (4.50 bits), Q4_K_M 2.2 MB (4.50 bits)"
     assert "org/tiny" in rows["model"] and "LlamaForCausalLM" in rows["model"]
     assert rows["time"].startswith("about ") and "on 4 cores" in rows["time"]
     assert rows["tokenizer"] == "llama, pre-tokenizer default"
@@ -466,3 +466,34 @@ def test_quantized_base_of_an_adapter_is_refused_where_the_converter_stumbles_ov
     base = packed("bitsandbytes 4-bit", "org/base", quantization_config={"load_in_4bit": True})
     plan = plan_of(f"{LORA}base: org/base\n", models={"org/lora": adapter(), "org/base": base})
     assert any("org/base is quantized (bitsandbytes 4-bit)" in line for line in said(plan))
+
+
+def test_fallbacks_and_types_that_others_beat_are_told() -> None:
+    fallbacks = {"Q2_K → Q4_0": 120, "Q3_K → Q4_0": 60}
+    types = {
+        "Q2_K": sized(88) | {"bits_per_weight": 5.14, "fallbacks": fallbacks},
+        "IQ3_XXS": sized(80, wants_imatrix=True),
+        "Q6_K": sized(144),
+        "Q8_0": sized(144),
+    }
+    plan = plan_of("model: org/tiny\nimatrix: {text: a.txt}\ntypes: [Q2_K, IQ3_XXS, Q6_K, Q8_0]",
+                   answers=answers(**types) | {"n_tensors": 272})  # fmt: skip
+    told = [line for line in said(plan, "warn") if line.startswith("types")]
+    assert told == [
+        "types: Q2_K: llama.cpp takes a larger type for 180 of 272 tensors (120 Q2_K → Q4_0, "
+        "60 Q3_K → Q4_0), whose rows do not fit; 5.14 bits per weight in all.",
+        "types: Q2_K will be larger than IQ3_XXS, which is better. Leave it out.",
+        "types: Q6_K will be as large as Q8_0, which is better. Leave it out.",
+    ]
+
+
+def test_what_is_published_quantized_stays_so_and_the_plan_says_it() -> None:
+    kept = sized(100) | {"kept": {"MXFP4": 72}}
+    plan = plan_of("model: org/tiny\ntypes: [Q8_0]", answers=answers(Q8_0=kept) | {"n_tensors": 459})
+    [told] = [line for line in said(plan, "warn") if line.startswith("types")]
+    assert told.startswith("types: 72 of 459 tensors are MXFP4, as the model was published, and stay so")
+
+
+@pytest.mark.parametrize("text", ["types: [Q4_K_L]", "tensor_types: {attn_v: Q9}"])
+def test_a_type_that_does_not_exist_is_the_config_s_fault(text: str) -> None:
+    assert plan_of(f"model: org/tiny\n{text}").exit_code == 2

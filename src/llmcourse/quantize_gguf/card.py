@@ -14,12 +14,16 @@ from llmcourse.core.model import ModelFacts
 from llmcourse.core.model_checks import licence_of
 from llmcourse.core.plan import Facts, FileFacts
 from llmcourse.quality.wish import quality_key
+from llmcourse.quantize_gguf.advice import advice, beaten_by, fallback_words, made_of
 from llmcourse.quantize_gguf.config import Config
 from llmcourse.quantize_gguf.naming import IMATRIX_PIECE, PLOT_NAME
-from llmcourse.quantize_gguf.types import type_facts
+from llmcourse.quantize_gguf.shown import types_table as shown
+
+__all__ = ["card", "shown"]
 
 # Beside the weights: compute buffers, and the cache of a context of a few thousand tokens.
 _RUNNING_SHARE, _RUNNING_BYTES = 1.1, 300_000_000
+_USUAL_CONTEXT = 8192  # the cache of more takes gigabytes
 _USUAL = ("Q4_K_M", "Q5_K_M", "Q8_0", "Q6_K")
 
 
@@ -45,10 +49,6 @@ class Row:
     def bits(self) -> str:
         return f"{self.about['bits_per_weight']:.2f}" if "bits_per_weight" in self.about else ""
 
-    @property
-    def advice(self) -> str:
-        return type_facts(self.type).advice
-
     def figures(self, key: str) -> dict[str, str]:
         """Figures of the measurement with this key as texts, empty where it was not measured so."""
         found = self.about.get("quality", {})
@@ -68,14 +68,23 @@ def card(config: Config, facts: Facts, artifact: Artifact, repo: str | None) -> 
     assert isinstance(model, ModelFacts), "the plan refuses models that cannot be read"
     rows = sorted(_rows(artifact.files), key=lambda row: row.size)
     licence = licences.combine({model.name: licence_of(config.card, model)})
+    measured = _measurement(config, facts, rows)
+    known = [made_of(row.type, row.size, row.about, (measured or {}).get("key", "")) for row in rows]
+    worth = [row for row, one in zip(rows, known, strict=True) if not beaten_by(one, known)]
     values = {
         "title": repo.rpartition("/")[2] if repo else f"{model.name}-GGUF",
         "model": linked_name(model),
         "place": repo,
         "is_adapter": model.is_adapter,
         "rows": rows,
-        "usual": next((row for name in _USUAL for row in rows if row.type == name), rows[-1]),
-        "measured": _measurement(config, facts, rows),
+        "advice": {one.type: advice(one, known) for one in known},
+        "fallbacks": {
+            row.type: fallback_words(row.about["fallbacks"]) for row in rows if row.about.get("fallbacks")
+        },
+        "kept": next((row.about["kept"] for row in rows if row.about.get("kept")), {}),
+        "usual": next((row for name in _USUAL for row in worth if row.type == name), (worth or rows)[-1]),
+        "measured": measured,
+        **_use(facts),
         "plot": PLOT_NAME if any(file.path == PLOT_NAME for file in artifact.files) else None,
         "imatrix": _imatrix(config, facts, artifact),
         "tensor_types": config.tensor_types,
@@ -87,6 +96,18 @@ def card(config: Config, facts: Facts, artifact: Artifact, repo: str | None) -> 
     base = facts.models.get(config.base or "") if model.is_adapter else None
     assert not isinstance(base, LlmcourseError), "the plan refuses models that cannot be read"
     return Card(quantized_head(model, licence.name, tags, library="gguf", base=base), values)
+
+
+def _use(facts: Facts) -> dict[str, Any]:
+    """How the model is run: as a chat or not, and with how many tokens at most, where that is known."""
+    answers = {} if isinstance(facts.answers, LlmcourseError) else facts.answers
+    context = answers.get("context_length")
+    return {
+        "is_chat": bool(answers.get("has_chat_template")),
+        "context_length": context,
+        "n_ctx": min(context or _USUAL_CONTEXT, _USUAL_CONTEXT),
+        "left_out_layers": bool(answers.get("missing_nextn")),
+    }
 
 
 def _measurement(config: Config, facts: Facts, rows: list[Row]) -> dict[str, Any] | None:

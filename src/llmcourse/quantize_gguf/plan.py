@@ -169,6 +169,13 @@ def _size(name: str, model: ModelFacts, facts: Facts) -> int:
     return round(_parameters(model) * type_facts(name).bits / 8) + _HEAD_BYTES
 
 
+def _described(name: str, size: int, facts: Facts) -> str:
+    """A type with its size, and its bits per weight where llama.cpp said them."""
+    answers: Mapping[str, Any] = {} if isinstance(facts.answers, LlmcourseError) else facts.answers
+    bits = answers.get("types", {}).get(name, {}).get("bits_per_weight")
+    return f"{name} {human_bytes(size)}" + (f" ({bits:.2f} bits)" if bits else "")
+
+
 def _seconds(types: tuple[str, ...], model: ModelFacts, facts: Facts) -> float:
     """From what this machine took for these types before, else from what another one did."""
     rate = sum(facts.rates.get(name, type_facts(name).seconds) for name in types)
@@ -206,7 +213,7 @@ def _estimate(config: Config, facts: Facts, model: ModelFacts, sizes: Mapping[st
 def _summary(
     config: Config, facts: Facts, model: ModelFacts, sizes: Mapping[str, int]
 ) -> tuple[tuple[str, str], ...]:
-    listed = ", ".join(f"{name} {human_bytes(size)}" for name, size in sizes.items())
+    listed = ", ".join(_described(name, size, facts) for name, size in sizes.items())
     time = human_seconds(_seconds(tuple(sizes), model, facts))
     parameters = human_count(_parameters(model))
     rows = [("model", f"{model.ref} ({model.architecture}, {parameters} parameters)")]

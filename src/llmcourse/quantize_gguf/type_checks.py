@@ -11,6 +11,7 @@ from llmcourse.core.errors import ConfigError, LlmcourseError
 from llmcourse.core.model import ModelFacts
 from llmcourse.core.plan import Check, Facts, FileFacts, fail, failure, ok, warn
 from llmcourse.quality.sizes import CONTEXT
+from llmcourse.quantize_gguf.advice import Made, beaten_by, fallback_words
 from llmcourse.quantize_gguf.config import Config
 from llmcourse.quantize_gguf.installed_types import file_types
 from llmcourse.quantize_gguf.types import ADAPTER_TYPES, TENSOR_TYPES, type_facts
@@ -76,7 +77,33 @@ def _answer_checks(config: Config, answers: Mapping[str, Any]) -> Iterator[Check
             "config.json promises layers that predict further tokens (MTP), and the weights have none: the "
             "files are made without them, so without speculative decoding by the model itself.",
         )
+    yield from _made_checks(answers)
     yield from _matrix_checks(config, answers)
+
+
+def _made_checks(answers: Mapping[str, Any]) -> Iterator[Check]:
+    """What llama.cpp makes otherwise than a type's name says, and types that others beat by that."""
+    types, tensors = answers["types"], answers.get("n_tensors")
+    changed = {name: found["fallbacks"] for name, found in types.items() if found.get("fallbacks")}
+    for name, fallbacks in changed.items():
+        yield warn(
+            "types",
+            f"{name}: llama.cpp takes a larger type for {fallback_words(fallbacks, tensors)}, whose rows do "
+            f"not fit; {types[name]['bits_per_weight']:.2f} bits per weight in all.",
+        )
+    known = [Made(name, found["size"]) for name, found in types.items()]
+    for one in known:
+        if better := beaten_by(one, known):
+            size = "as large as" if better.size == one.size else "larger than"
+            yield warn("types", f"{one.type} will be {size} {better.type}, which is better.", "Leave it out.")
+    kept: Mapping[str, int] = next((found["kept"] for found in types.values() if found.get("kept")), {})
+    for kind, count in kept.items():
+        of_all = f" of {tensors}" if tensors else ""
+        yield warn(
+            "types",
+            f"{count}{of_all} tensors are {kind}, as the model was published, and stay so in every type: "
+            "the types differ in the rest alone.",
+        )
 
 
 def _pre_tokenizer_checks(found: Mapping[str, Any]) -> Iterator[Check]:
