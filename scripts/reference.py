@@ -33,7 +33,7 @@ def _cli() -> str:
         parts.append(f"```\nllmcourse {name} {_usage(command)}\n```\n")
         rows = [_row(parameter) for parameter in command.params]
         parts.append("| option | | default |\n|---|---|---|\n" + "\n".join(rows) + "\n")
-        examples = (command.epilog or "").removeprefix("Examples:").replace("\n\n", "\n").strip("\n")
+        examples = (command.epilog or "").removeprefix("Examples:\n\n\b\n")
         lines = [line.strip() for line in examples.splitlines() if line.strip()]
         parts.append("```bash\n" + "\n".join(lines) + "\n```\n")
     return "\n".join(parts)

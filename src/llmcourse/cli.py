@@ -73,8 +73,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
-    epilog="Examples:\n\n  llmcourse init merge slerp\n\n  llmcourse merge slerp.yaml\n\n  llmcourse doctor",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=options.examples(("llmcourse init merge slerp", "llmcourse merge slerp.yaml", "llmcourse doctor")),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": options.WIDEST},
 )
 
 
@@ -153,7 +153,7 @@ def _add_command(name: str, summary: str, examples: tuple[str, ...]) -> None:
 
         end_with(console, action)
 
-    epilog = "Examples:\n\n" + "\n\n".join(f"  {example}" for example in examples)
+    epilog = options.examples(examples)
     app.command(name, help=summary, epilog=epilog)(command)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from llmcourse.endings import end_with
-from llmcourse.options import AsJson
+from llmcourse.options import AsJson, examples
 
 NAME = "demo"
 EXAMPLES = ("llmcourse demo", "llmcourse demo -o /tmp/demo --port 8080")
@@ -50,8 +50,8 @@ def add_demo(app: typer.Typer) -> None:
 
         end_with(console, action)
 
-    epilog = "Examples:\n\n" + "\n\n".join(f"  {example}" for example in EXAMPLES)
-    app.command(NAME, help="Start a Hub here with real models, to try everything on.", epilog=epilog)(demo)
+    help_text = "Start a Hub here with real models, to try everything on."
+    app.command(NAME, help=help_text, epilog=examples(EXAMPLES))(demo)
 
 
 _INTRODUCTION = """A Hub of this machine is up, until Ctrl-C. You are the user `me`. It holds:

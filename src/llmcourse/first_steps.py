@@ -1,14 +1,17 @@
 """What a user types to get a config or its schema: `init` and `schema`; loads nothing until one runs."""
 
 import json
-from collections.abc import Sequence
+import shutil
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 
 from llmcourse import completion
 from llmcourse.endings import end_with
-from llmcourse.options import AsJson
+from llmcourse.options import AsJson, examples
 
 EXAMPLES = {
     "init": (
@@ -47,7 +50,7 @@ def add_first_steps(app: typer.Typer, commands: Sequence[str]) -> None:
 
             if command is None or listed:
                 found = init.summaries(commands if command is None else [_known(command, commands)])
-                _show(found if as_json else "\n".join(f"{key:<26} {line}" for key, line in found.items()))
+                _show(found if as_json else _listed(found))
             else:
                 written = init.write(_known(command, commands), name, output)
                 _show({"config": written} if as_json else written.rstrip("\n"))
@@ -79,6 +82,19 @@ def add_first_steps(app: typer.Typer, commands: Sequence[str]) -> None:
     )
 
 
+def _listed(found: Mapping[str, str]) -> str:
+    """A line for each, wrapped between words on a terminal."""
+    width = shutil.get_terminal_size().columns - 1 if sys.stdout.isatty() else 1_000_000
+    head = max(map(len, found), default=0) + 2
+    if width < head + 30:  # too narrow for two columns
+        return "\n".join(f"{key}\n{textwrap.fill(line, width, initial_indent='  ', subsequent_indent='  ')}"
+                         for key, line in found.items())  # fmt: skip
+    rows = (textwrap.fill(line, width, initial_indent=f"{key:<{head}}", subsequent_indent=" " * head,
+                          break_long_words=False, break_on_hyphens=False)
+            for key, line in found.items())  # fmt: skip
+    return "\n".join(rows)
+
+
 def _known(command: str, commands: Sequence[str]) -> str:
     from llmcourse.core.errors import unknown_name
 
@@ -98,4 +114,4 @@ def _end(action: Any, as_json: bool) -> None:
 
 
 def _epilog(name: str) -> str:
-    return "Examples:\n\n" + "\n\n".join(f"  {example}" for example in EXAMPLES[name])
+    return examples(EXAMPLES[name])

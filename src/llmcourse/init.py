@@ -1,5 +1,7 @@
 """Writes one of the configs that come with the program to where the user stands."""
 
+import itertools
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,7 +25,7 @@ def configs_folder() -> Path:
 def summaries(commands: Sequence[str]) -> dict[str, str]:
     """`command name` of each config, with the first line of its comment."""
     paths = [path for command in commands for path in sorted((configs_folder() / command).glob("*.yaml"))]
-    return {f"{path.parent.name} {path.stem}": _first_comment(path) for path in paths}
+    return {f"{path.parent.name} {path.stem}": _first_sentence(path) for path in paths}
 
 
 def write(command: str, name: str | None, output: str | None) -> str:
@@ -61,6 +63,10 @@ def write(command: str, name: str | None, output: str | None) -> str:
     return str(target)
 
 
-def _first_comment(path: Path) -> str:
+def _first_sentence(path: Path) -> str:
+    """Of its comment, over as many lines as it takes."""
     lines = path.read_text(encoding="utf-8").splitlines()
-    return next(line for line in lines if not line.startswith(_SCHEMA_LINE)).removeprefix("#").strip()
+    comment = itertools.takewhile(lambda line: line.startswith("#"), lines)
+    text = [line.removeprefix("#").strip() for line in comment if not line.startswith(_SCHEMA_LINE)]
+    paragraph = " ".join(itertools.takewhile(bool, text))
+    return re.split(r"(?<=[.])\s+(?=[A-Z`])", paragraph)[0]

@@ -1,6 +1,7 @@
 """Options that every command has, and what follows from them; loads nothing."""
 
 import os
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
@@ -27,6 +28,7 @@ Progress = Annotated[
         autocompletion=completion.choices("auto", "plain", "json", "none"),
     ),
 ]
+WIDEST = 160  # columns of a help text, where the terminal has more
 _STYLES = ("auto", "plain", "json", "none")
 
 
@@ -47,3 +49,8 @@ def check_progress(progress: str) -> None:
 
     if progress not in _STYLES:
         raise ConfigError(f"--progress {progress!r} is not known.", f"Use {', '.join(_STYLES[:-1])} or none.")
+
+
+def examples(commands: Iterable[str]) -> str:
+    """For the end of a help text; the mark keeps its lines as they are, so that they can be copied."""
+    return "\n".join(["Examples:\n\n\b", *(f"  {command}" for command in commands)])

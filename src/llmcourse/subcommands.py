@@ -8,9 +8,8 @@ import typer
 from typer.core import TyperGroup
 
 from llmcourse.endings import end_with
-from llmcourse.options import AsJson
+from llmcourse.options import AsJson, examples
 
-_EXAMPLE = "Examples:\n\n  "
 _Pod = Annotated[str, typer.Argument(metavar="ID", help="A pod's id or its name.")]
 _Repository = Annotated[
     str | None, typer.Option("--results", metavar="REPO_ID", help="Data set repository of the results.")
@@ -27,6 +26,12 @@ class Root(TyperGroup):
         if args and args[0] not in self.commands and not args[0].startswith("-"):
             _refuse(args[0], [name for name in self.commands if " " not in name])
         return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Whole summaries, wrapped; the library cuts them to a line."""
+        rows = [(name, command.help or "") for name, command in self.commands.items() if not command.hidden]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
     def shell_complete(self, ctx: Any, incomplete: str) -> Any:
         """Commands of two words are offered after their first (completion.evaluations)."""
@@ -48,22 +53,22 @@ def add_subcommands(app: typer.Typer) -> None:
     app.command(
         "autoeval status",
         help="Say how far a pod is, and what it has cost.",
-        epilog=f"{_EXAMPLE}llmcourse autoeval status llmcourse-nous-1",
+        epilog=examples(["llmcourse autoeval status llmcourse-nous-1"]),
     )(_status)
     app.command(
         "autoeval logs",
         help="Print the end of a pod's log.",
-        epilog=f"{_EXAMPLE}llmcourse autoeval logs llmcourse-nous-1",
+        epilog=examples(["llmcourse autoeval logs llmcourse-nous-1"]),
     )(_logs)
     app.command(
         "autoeval stop",
         help="End a pod, or all of a run, and see that it is gone.",
-        epilog=f"{_EXAMPLE}llmcourse autoeval stop llmcourse-nous-1",
+        epilog=examples(["llmcourse autoeval stop llmcourse-nous-1"]),
     )(_stop)
     app.command(
         "autoeval leaderboard",
         help="Draw a leaderboard's page from its data set.",
-        epilog=f"{_EXAMPLE}llmcourse autoeval leaderboard me/leaderboard -o index.html",
+        epilog=examples(["llmcourse autoeval leaderboard me/leaderboard -o index.html"]),
     )(_leaderboard)
 
 

@@ -10,9 +10,10 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Literal
 
 from llmcourse.core.artifact import Artifact
 from llmcourse.core.errors import LlmcourseError, Problems
@@ -21,12 +22,14 @@ from llmcourse.core.human import human_count as human_count
 from llmcourse.core.human import human_seconds as human_seconds
 from llmcourse.core.plan import Plan
 from llmcourse.core.progress import Advanced, Event, Finished, Note, Started, event_to_json
+from llmcourse.core.running_step import RunningStep
+from llmcourse.core.terminal import label, print_paragraph, rich_console
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
     from rich.console import RenderableType
     from rich.progress import Progress as RichProgress
-    from rich.progress import TaskID
+    from rich.text import Text
 
 ProgressStyle = Literal["auto", "plain", "json", "none"]
 _PLAIN_INTERVAL_S = 30
@@ -43,7 +46,7 @@ class Console:
     is_quiet: bool = False
     is_verbose: bool = False
     progress: ProgressStyle = "auto"
-    _steps: dict[str, "_RunningStep"] = field(default_factory=dict)
+    _steps: dict[str, "RunningStep"] = field(default_factory=dict)
     _bars: "RichProgress | None" = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -65,7 +68,7 @@ class Console:
 
     def note(self, text: str) -> None:
         if not self.is_quiet and self.progress != "json":
-            self._bars_console().print(text, markup=False, highlight=False, soft_wrap=True)
+            print_paragraph(self._bars_console(), text)
 
     def _style(self) -> str:
         if self.progress != "auto":
@@ -78,45 +81,47 @@ class Console:
         bars = self._bars or self._start_bars()
         if isinstance(event, Started):
             task = bars.add_task(event.step, total=event.total, shown="")
-            self._steps[event.step] = _RunningStep(event, task)
+            self._steps[event.step] = RunningStep(event, task)
         elif isinstance(event, Advanced):
             step = self._steps[event.step]
             assert step.task is not None
-            bars.update(step.task, completed=event.done, shown=step.amount(event.done))
+            step.advanced(event.done)
+            shown = f"{step.amount(event.done)}{step.time_left()}"
+            bars.update(step.task, completed=event.done, shown=shown)
         elif isinstance(event, Finished):
             step = self._steps.pop(event.step)
             assert step.task is not None
             bars.remove_task(step.task)
-            bars.console.print(step.closing_line(), markup=False, highlight=False)
+            print_paragraph(bars.console, step.closing_line())
 
     def _show_line(self, event: Event) -> None:
         if isinstance(event, Started):
-            self._steps[event.step] = _RunningStep(event)
+            self._steps[event.step] = RunningStep(event)
             self.note(f"{event.step} …")
         elif isinstance(event, Advanced):
             step = self._steps[event.step]
+            step.advanced(event.done)
             if time.monotonic() - step.last_shown >= _PLAIN_INTERVAL_S:
                 step.last_shown = time.monotonic()
-                self.note(f"{event.step}: {step.amount(event.done)}{step.time_left(event.done)}")
+                self.note(f"{event.step}: {step.amount(event.done)}{step.time_left()}")
         elif isinstance(event, Finished):
             self.note(self._steps.pop(event.step).closing_line())
 
     def _start_bars(self) -> "RichProgress":
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             TaskProgressColumn(),
             TextColumn("{task.fields[shown]}"),
-            TimeRemainingColumn(),
         )
-        self._bars = Progress(*columns, console=_rich(sys.stderr), transient=True)
+        self._bars = Progress(*columns, console=rich_console(sys.stderr), transient=True)
         self._bars.start()
         return self._bars
 
     def _bars_console(self) -> "RichConsole":
-        return self._bars.console if self._bars else _rich(sys.stderr)
+        return self._bars.console if self._bars else rich_console(sys.stderr)
 
     def close(self) -> None:
         """Take the bars away; what follows is the last thing on the screen."""
@@ -136,16 +141,16 @@ class Console:
         from rich.table import Table
         from rich.text import Text
 
-        out = _rich(sys.stdout)
+        out = rich_console(sys.stdout)
         table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
         for name, value in (*plan.summary, *_estimate_rows(plan)):
             table.add_row(Text(name, style="bold"), Text(value))
         out.print(table)
         for check in plan.checks:
             mark, colour = _MARKS[check.status]
-            out.print(Text(f"{mark} ", style=colour) + Text(f"{check.name}: {check.what}"), soft_wrap=True)
+            print_paragraph(out, Text(f"{mark} ", style=colour) + Text(f"{check.name}: {check.what}"))
             if check.fix:
-                out.print(Text(f"  → {check.fix}", style="dim"), soft_wrap=True)
+                print_paragraph(out, Text(f"  → {check.fix}", style="dim"), indent=4)
 
     def result(self, artifact: Artifact) -> None:
         """Print the artifact on stdout: for people, as one JSON document, or as one reference."""
@@ -160,9 +165,16 @@ class Console:
     def drawing(self, drawing: "RenderableType") -> None:
         """Print what rich draws on stdout; a line that is too long for the terminal is one line still."""
         self.close()
-        out = _rich(sys.stdout)
+        out = rich_console(sys.stdout)
         out.width = out.width if out.is_terminal else _WIDE  # a file or a pipe has no margin
         out.print(drawing, soft_wrap=True)
+
+    def paragraphs(self, texts: "Iterable[tuple[Text, int]]") -> None:
+        """Print texts of a result on stdout, each with the indent of its later lines on a terminal."""
+        self.close()
+        out = rich_console(sys.stdout)
+        for text, indent in texts:
+            print_paragraph(out, text, indent)
 
     def document(self, content: bytes) -> None:
         """Print a whole file on stdout, byte by byte: a picture stays one, whatever the stream's encoding."""
@@ -194,11 +206,11 @@ class Console:
             _write(sys.stderr, "\n".join(f"  | {line}" for line in lines))
         if self.is_verbose and error.__cause__ is not None:
             _write(sys.stderr, "".join(traceback.format_exception(error)).rstrip())
-        out = _rich(sys.stderr)
+        out = rich_console(sys.stderr)
         for one in error.errors if isinstance(error, Problems) else (error,):
             where = f"{one.where}: " if one.where and one.where not in one.what else ""
-            out.print(_label("error", "red") + f"{where}{one.what}", highlight=False, soft_wrap=True)
-            out.print(_label("fix", "green") + one.fix, highlight=False, soft_wrap=True)
+            print_paragraph(out, label("error", "red") + f"{where}{one.what}")
+            print_paragraph(out, label("fix", "green") + one.fix)
         if self.is_json:
             _write(sys.stdout, json.dumps({"error": error.as_json()}, indent=2, ensure_ascii=False))
 
@@ -218,36 +230,13 @@ class Console:
             _write(sys.stdout, json.dumps({"error": end.as_json() | {"exit_code": 130}}, indent=2))
 
 
-@dataclass
-class _RunningStep:
-    started: Started
-    task: "TaskID | None" = None  # its bar, where bars are shown
-    begin: float = field(default_factory=time.monotonic)
-    last_shown: float = field(default_factory=time.monotonic)
-
-    def amount(self, done: int) -> str:
-        total = self.started.total
-        if self.started.unit == "B":
-            return f"{human_bytes(done)}" + (f" of {human_bytes(total)}" if total else "")
-        return f"{done}" + (f" of {total}" if total else "")
-
-    def time_left(self, done: int) -> str:
-        if not self.started.total or not done:
-            return ""
-        left = (time.monotonic() - self.begin) / done * (self.started.total - done)
-        return f", {human_seconds(left)} left"
-
-    def closing_line(self) -> str:
-        return f"{self.started.step}: done in {human_seconds(time.monotonic() - self.begin)}"
-
-
 def _estimate_rows(plan: Plan) -> list[tuple[str, str]]:
     estimate = plan.estimate
     rows = [("download", estimate.download), ("write", estimate.write)]
     rows += [("beside it until the end", estimate.scratch)] if estimate.scratch else []
     rows += [("peak memory", estimate.memory)]
     rows += [("peak GPU memory", estimate.vram)] if estimate.vram else []
-    return [(name, human_bytes(value)) for name, value in rows]
+    return [(name, human_bytes(value) if plan.is_estimated else "unknown") for name, value in rows]
 
 
 def _result_lines(artifact: Artifact) -> list[str]:
@@ -269,26 +258,6 @@ def _last_lines(log: Path) -> list[str]:
     if not log.is_file():
         return []
     return log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES_SHOWN:]
-
-
-def _label(word: str, colour: str) -> Any:
-    from rich.text import Text
-
-    return Text(f"{word}: ", style=f"bold {colour}")
-
-
-def _rich(stream: IO[str]) -> "RichConsole":
-    """rich decides on colour by the stream, NO_COLOR, FORCE_COLOR and TERM."""
-    from rich.console import Console as RichConsole
-
-    class Terminal(RichConsole):
-        def on_broken_pipe(self) -> None:
-            if stream is sys.stderr:
-                self.quiet = True  # nobody reads our progress; the work goes on
-            else:
-                raise BrokenPipeError  # rich would end the program with 1; a closed pipe is no failure
-
-    return Terminal(file=stream, highlight=False)
 
 
 def _write(stream: IO[str], text: str) -> None:

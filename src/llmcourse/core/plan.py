@@ -113,6 +113,12 @@ class Facts:
     present: Mapping[str, str] = field(default_factory=dict)
     tokenizers: Mapping[str, TokenizerFacts] = field(default_factory=dict)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all could be read that decides a result: only then older results can be told apart."""
+        read = [*self.models.values(), *self.files.values(), *self.datasets.values(), self.answers]
+        return not any(isinstance(each, LlmcourseError) for each in read)
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -145,6 +151,7 @@ class Plan:
     settings: dict[str, Any] = field(default_factory=dict)
     labels: dict[str, Any] = field(default_factory=dict)
     pieces: tuple[str, ...] = ()
+    is_estimated: bool = True  # False where a model could not be read: then the estimate says nothing
 
     def with_checks(self, checks: Iterable[Check]) -> "Plan":
         return replace(self, checks=_installed_at_once((*self.checks, *checks)))

@@ -179,12 +179,16 @@ class Planning:
     @cached_property
     def plan(self) -> Plan:
         plan = self.planner.plan(self.config, self.facts)
+        if any(isinstance(model, LlmcourseError) for model in self.facts.models.values()):
+            plan = replace(plan, is_estimated=False)
         return plan.with_checks(self._shared_checks(plan))
 
     def _shared_checks(self, plan: Plan) -> Iterator[Check]:
         yield from checks.library_checks(self.libraries, self.extra)
         fingerprint = self._fingerprint_of(plan)
-        known = fingerprint if self.is_known else None
+        # A library that is not here has no version, and a result of it another fingerprint.
+        is_known = self.facts.is_whole and all(map(extras.installed, self.libraries))
+        known = fingerprint if is_known else None
         models = [model for model in self.facts.models.values() if isinstance(model, ModelFacts)]
         folders = [model.ref.folder.absolute() for model in models if model.ref.is_local]
         present = read_artifact(self.output)
@@ -197,17 +201,9 @@ class Planning:
         if self.push_wish:
             yield from self._push_checks(plan, known)
 
-    @property
-    def is_known(self) -> bool:
-        """Whether all could be read that makes a fingerprint: only then it tells results apart."""
-        facts = self.facts
-        read = [*facts.models.values(), *facts.files.values(), *facts.datasets.values(), facts.answers]
-        is_read = not any(isinstance(each, LlmcourseError) for each in read)
-        return is_read and all(map(extras.installed, self.libraries))
-
     def _resource_checks(self, plan: Plan, workspace: Workspace) -> Iterator[Check]:
         """Disk and memory for what is still to be made."""
-        if workspace.finished(plan.pieces):
+        if workspace.finished(plan.pieces) or not plan.is_estimated:
             return
         estimate = plan.estimate
         staged = workspace.staged_bytes()

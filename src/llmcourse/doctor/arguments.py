@@ -40,5 +40,5 @@ def add_doctor(app: typer.Typer, commands: Sequence[str]) -> None:
 
         end_with(console, action)
 
-    epilog = "Examples:\n\n" + "\n\n".join(f"  {example}" for example in EXAMPLES)
+    epilog = common.examples(EXAMPLES)
     app.command(NAME, help="Say what this machine can run, and what mends the rest.", epilog=epilog)(doctor)

@@ -1,7 +1,7 @@
 """The steps of `llmcourse doctor`: look, tell, and an exit code for those who ask about one command."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,7 @@ def execute(command: str | None, commands: Sequence[str], console: Console) -> i
         document = {"can_run": not hindering, "findings": [asdict(each) for each in found]}
         console.line(json.dumps(document, indent=2, ensure_ascii=False))
     else:
-        console.drawing(_drawn(found))
+        console.paragraphs(_told(found))
     return MissingError.exit_code if hindering else 0
 
 
@@ -37,12 +37,12 @@ def _hinders(finding: Finding, command: str | None) -> bool:
     return command is not None and finding.state == "missing" and finding.command == command
 
 
-def _drawn(found: Sequence[Finding]) -> "Text":
+def _told(found: Sequence[Finding]) -> Iterator[tuple["Text", int]]:
+    """Lines, with the indent of what does not fit into one."""
     from rich.text import Text
 
-    lines = []
     for each in found:
         mark, colour = _MARKS[each.state]
-        lines.append(Text(f"{mark} ", style=colour) + Text(f"{each.name}: {each.what}"))
-        lines += [Text(f"    → {each.fix}", style="dim")] if each.fix else []
-    return Text("\n").join(lines)
+        yield Text(f"{mark} ", style=colour) + Text(f"{each.name}: {each.what}"), 2
+        if each.fix:
+            yield Text(f"    → {each.fix}", style="dim"), 6

@@ -20,7 +20,7 @@ EXAMPLES = (
 
 
 def add_run(app: typer.Typer) -> None:
-    epilog = "Examples:\n\n" + "\n\n".join(f"  {example}" for example in EXAMPLES)
+    epilog = common.examples(EXAMPLES)
     app.command(NAME, help=SUMMARY, epilog=epilog)(_run)
 
 
