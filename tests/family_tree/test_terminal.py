@@ -90,11 +90,24 @@ def test_a_terminal_gets_colours_and_a_pipe_gets_none() -> None:
     assert "\x1b[" not in printed(families.small(), 100, is_plain=True)
 
 
-def test_a_narrow_terminal_shortens_what_follows_a_name_and_never_the_name() -> None:
-    lines = printed(families.small(), 38, is_plain=True).splitlines()
-    tree = lines[: lines.index("")]
-    assert len(tree) == 5 and all(len(line) <= 38 for line in tree)
-    assert any(line.endswith("…") for line in tree)
+@pytest.mark.parametrize("width", [38, 60, 80, 120])
+def test_a_narrow_terminal_has_all_that_a_wide_one_has(width: int) -> None:
+    tree = printed(families.small(), width, is_plain=True).split("\n\n")[0]
+    assert all(len(line) <= width for line in tree.splitlines())
+    for said in ("demo/Tuned-7B", "mit · 7.24 B", "merge (slerp) 0.6", "cc-by-nc-4.0 · 7.24 B", "finetune"):
+        assert said in tree
+    assert "…" not in tree and len(tree.splitlines()) == (9 if width == 38 else 5)
+
+
+def test_what_fits_nowhere_ends_with_an_ellipsis_and_names_are_whole() -> None:
+    tree = printed(families.everything(), 24, is_plain=True).split("\n\n")[0]
+    assert "…" in tree
+    assert "quants/Family-7B-GGUF" in tree
+
+
+def test_the_tree_alone_has_no_summary() -> None:
+    whole, bare = (printed(families.small(), 80, is_plain=True, is_bare=bare) for bare in (False, True))
+    assert "models: " in whole and "models: " not in bare and whole.startswith(bare.rstrip("\n"))
 
 
 @pytest.mark.parametrize("text", ["\x1b[2J\x1b]0;title\x07", "a\nb", "[bold]x[/bold]", "\u202egnp.exe"])

@@ -104,12 +104,16 @@ def _show(
 
 
 def _print(graph: Graph, format: str, config: Config, console: Console) -> None:
-    if format == "tree" and sys.stdout.isatty():
-        from llmcourse.family_tree.formats import terminal
-
-        console.drawing(terminal.draw(graph, config.colour_by, shutil.get_terminal_size().columns))
-    else:
+    if format != "tree":
         console.document(formats.render(graph, format, config.colour_by))
+        return
+    from llmcourse.family_tree.formats import terminal
+
+    if sys.stdout.isatty():
+        columns = shutil.get_terminal_size().columns
+        console.drawing(terminal.draw(graph, config.colour_by, columns, is_bare=console.is_quiet))
+    else:
+        console.document(terminal.render(graph, config.colour_by, is_bare=console.is_quiet))
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -37,23 +37,30 @@ _GUIDE_COLUMNS = 4  # of rich's tree, for each generation
 _OTHERS_NAMED = 2
 
 
-def render(graph: Graph, colour_by: ColourBy) -> bytes:
+def render(graph: Graph, colour_by: ColourBy, is_bare: bool = False) -> bytes:
     """The tree as plain text, a line for each model however long."""
     text = StringIO()
-    Console(file=text, color_system=None).print(draw(graph, colour_by, is_plain=True), soft_wrap=True)
+    Console(file=text, color_system=None).print(
+        draw(graph, colour_by, is_plain=True, is_bare=is_bare), soft_wrap=True
+    )
     return "".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines()).encode()
 
 
 def draw(
-    graph: Graph, colour_by: ColourBy = "licence", width: int | None = None, is_plain: bool = False
+    graph: Graph,
+    colour_by: ColourBy = "licence",
+    width: int | None = None,
+    is_plain: bool = False,
+    is_bare: bool = False,
 ) -> Group:
-    """A tree for each root, then what there is to say of them; print it with soft_wrap, a line is a model.
+    """A tree for each root, then what there is to say of them; print it with soft_wrap.
 
-    `width` in columns shortens what follows a name, never the name; None keeps all.  `is_plain`: no styles.
+    `width` in columns: what has no room beside a name goes below it, and names are never cut; None keeps a
+    line for each model.  `is_plain`: no styles, and `is_bare`: the trees alone.
     """
     drawing = _Drawing(graph, colour_by, width, is_plain)
     trees = [_Unfolded(drawing.tree(root), len(graph.nodes)) for root in graph.roots]
-    return Group(*trees, *map(Text, _last_lines(graph)))
+    return Group(*trees, *([] if is_bare else map(Text, _last_lines(graph))))
 
 
 @dataclass(frozen=True)
@@ -124,13 +131,12 @@ class _Drawing:
         return printable(words)
 
     def _label(self, name: str, relation: str, note: str, depth: int) -> Text:
+        """A model and what follows it; what has no room beside its name goes below it."""
         node = self._graph.nodes[name]
         if name in self._common:
             note = "; ".join(filter(None, ["common ancestor", note]))
-        after = "  ".join(filter(None, [caption(node), relation, f"({note})" if note else ""]))
-        if self._width is not None:
-            room = self._width - depth * _GUIDE_COLUMNS - len(title(node)) - 2
-            after = after if len(after) <= room else after[: max(room - 1, 0)] + "…"
+        parts = [part for part in (caption(node), relation, f"({note})" if note else "") if part]
+        lines = self._lines(len(title(node)), parts, depth)
         style = _STYLES.get(self._classes[name], "default")
         weight = (
             "dim"
@@ -140,7 +146,22 @@ class _Drawing:
             else "bold"
         )
         text = Text(title(node), style=self._style(f"{weight} {style}"), no_wrap=True, overflow="ignore")
-        return text.append(f"  {after}", style=self._style("not bold default")) if after.strip("…") else text
+        return text.append("".join(lines), style=self._style("not bold default"))
+
+    def _lines(self, taken: int, parts: list[str], depth: int) -> list[str]:
+        """What follows a name of `taken` columns, with the line breaks before what has no room beside it."""
+        if self._width is None:
+            return [f"  {part}" for part in parts]
+        room, found = self._width - depth * _GUIDE_COLUMNS, []
+        for part in parts:
+            if taken + 2 + len(part) <= room:
+                found.append(f"  {part}")
+                taken += 2 + len(part)
+            else:
+                shown = part if 2 + len(part) <= room else part[: max(room - 3, 0)] + "…"
+                found.append(f"\n  {shown}")
+                taken = 2 + len(shown)
+        return found
 
     def _style(self, style: str) -> str:
         return "" if self._is_plain else style
