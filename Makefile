@@ -40,6 +40,11 @@ mermaid: $(BIN)/uv
 slow: $(VENV)/.dev
 	LLAMA_CPP_TOOLS="$$($(BIN)/python bench/llama_tools.py $(VENV)/llama.cpp)" $(BIN)/pytest -n auto --dist worksteal -m "(slow or gpu) and not real" $(ARGS)
 
+# Types every command of the README and the manual on the demo's Hub; `make slow` does so with tiny models.
+.PHONY: examples
+examples: $(VENV)/.dev
+	$(BIN)/python scripts/examples.py --write $(ARGS)
+
 # With a real language model, SmolLM2-135M-Instruct.
 .PHONY: real
 real: $(VENV)/.dev

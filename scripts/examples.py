@@ -30,6 +30,7 @@ PAGES = (
 NOT_RUN = {
     "make ": "a target of the Makefile, which CI runs",
     "pip install ": "installs: tests/package does so with the wheel and each extra",
+    "--install-completion": "writes to the start files of the shell that it is in: tests/test_completion.py",
     "jq ": "another program's part of it",
     "llmcourse demo": "stays until Ctrl-C: tests/testing/test_demo.py starts it and ends it",
     "export HF_": "what `llmcourse demo` has printed: set already",
@@ -148,12 +149,13 @@ def main(arguments: Sequence[str]) -> int:
 
     place = Path(tempfile.mkdtemp(prefix="llmcourse-examples-"))
     failed = 0
-    smol = models(place, Progress(lambda event: None))
+    quiet = Progress(lambda event: None)
+    smol = models(place, quiet)
     for number, page in enumerate(chosen.pages):
         folder = place / str(number)
         folder.mkdir()
         write_texts(prepared(folder))
-        with demo_hub(folder / "hub", smol) as hub:
+        with demo_hub(folder / "hub", smol, quiet) as hub:
             environment = hub.env(user=USER, home=folder / "hf-home")
             outputs: dict[tuple[int, int], str] = {}
             for example in examples(page):
@@ -171,7 +173,7 @@ def main(arguments: Sequence[str]) -> int:
                     print(ended.stdout + ended.stderr)
                 elif example.shown:
                     outputs[example.shown] = output(ended)
-        if chosen.write and page == README and not failed:
+        if chosen.write and page == README:
             (ROOT / page).write_text(rewritten(page, outputs), encoding="utf-8")
         shutil.rmtree(folder)
     return 1 if failed else 0

@@ -33,9 +33,10 @@ def add_demo(app: typer.Typer) -> None:
             from llmcourse.testing.demo.hub import USER, demo_hub, models, write_texts
 
             folder = Path(output).absolute()
-            smol = models(folder, Progress(console.event))
+            progress = Progress(console.event)
+            smol = models(folder, progress)
             write_texts(folder)
-            with demo_hub(folder / "hub", smol, port) as hub:
+            with demo_hub(folder / "hub", smol, progress, port) as hub:
                 console.close()
                 values = {"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": hub.tokens[USER]}
                 lines = [f"export {name}={value}" for name, value in values.items()]

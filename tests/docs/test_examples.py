@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from llmcourse.core.progress import Progress
 from llmcourse.testing.demo.hub import USER, demo_hub, write_texts
 from llmcourse.testing.models import Family
 from llmcourse.testing.smol import Smol
@@ -50,7 +51,7 @@ def test_an_output_is_replaced_and_cut_where_it_was_cut(
 def test_every_command_of_a_page_ends_as_it_is_shown(page: str, tmp_path: Path, family: Family) -> None:
     write_texts(examples.prepared(tmp_path))
     smol = Smol(family.base, family.code, family.prose)
-    with demo_hub(tmp_path / "hub", smol) as hub:
+    with demo_hub(tmp_path / "hub", smol, Progress(lambda event: None)) as hub:
         environment = hub.env(user=USER, home=tmp_path / "hf-home")
         for example in SHOWN[page]:
             if not example.reason_not_to_run:

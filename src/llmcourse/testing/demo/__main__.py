@@ -57,9 +57,9 @@ def _run(folder: Path, console: Console) -> None:
     write_texts(folder)
     for name in _FILES.split():
         (folder / name).unlink(missing_ok=True)  # of an earlier demo
-    with demo_hub(folder / "hub", smol) as hub:
+    with demo_hub(folder / "hub", smol, progress) as hub:
         console.close()
-        console.note(f"A Hub of this machine holds them: {hub.endpoint}. All is in demo-out.")
+        console.note(f"It is at {hub.endpoint}, and all of the following is in demo-out.")
         environment = hub.env(user=USER, home=folder / "hf-home")
         for command in COMMANDS:
             console.note(f"\n$ llmcourse {command}")

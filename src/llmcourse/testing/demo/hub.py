@@ -33,7 +33,7 @@ def models(folder: Path, progress: Progress) -> Smol:
         )
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "models.log"
-    with progress.step("make the models: SmolLM2-135M-Instruct and two short fine-tunes", 1000, "‰") as step:
+    with progress.step("make SmolLM2 and two fine-tunes of it", 1000, "‰") as step:
         code = _build(log, lambda share: step.advance(share - step.done))
         step.advance(1000 - step.done)
     if code != 0:
@@ -56,14 +56,16 @@ def _build(log: Path, report: Callable[[int], None]) -> int:
 
 
 @contextmanager
-def demo_hub(folder: Path, smol: Smol, port: int = 0) -> Iterator[LoopbackHub]:
+def demo_hub(folder: Path, smol: Smol, progress: Progress, port: int = 0) -> Iterator[LoopbackHub]:
     """A Hub that keeps what it holds under `folder`, with the models and a user `me` on it."""
     with LoopbackHub(folder, port) as hub:
         hub.add_user(USER, ORGANIZATIONS)
         folders = smol.by_id | {name: getattr(smol, whose) for name, whose in EXAMPLES.items()}
-        for name, path in folders.items():
-            if not hub.repo(name).exists():
-                hub.repo(name).add_files({file.name: file for file in path.iterdir()}, message="Upload")
+        with progress.step("put them on a Hub of this machine", len(folders)) as step:
+            for name, path in folders.items():
+                if not hub.repo(name).exists():
+                    hub.repo(name).add_files({file.name: file for file in path.iterdir()}, message="Upload")
+                step.advance()
         yield hub
 
 
