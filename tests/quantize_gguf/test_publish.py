@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from huggingface_hub import ModelCard
 
 from llmcourse.testing.hub import Fault, LoopbackHub
 from llmcourse.testing.models import Family
@@ -42,7 +43,7 @@ def on_hub(hub: LoopbackHub, repo: str = REPO) -> dict[str, str]:
     return {name: entry.sha256 for name, entry in hub.repo(repo).files().items() if name.endswith(".gguf")}
 
 
-def test_each_type_is_a_commit_and_the_card_comes_last(alice: Cli, hub: LoopbackHub, transport: str) -> None:
+def test_each_type_is_a_commit_with_a_card(alice: Cli, hub: LoopbackHub, transport: str) -> None:
     result = logged_in(alice, hub, transport=transport)(*PUSH, "--json")
     assert result.exit_code == 0, result.stderr
     *types, last = titles(hub)
@@ -57,6 +58,10 @@ def test_each_type_is_a_commit_and_the_card_comes_last(alice: Cli, hub: Loopback
         tree = repo.files(commit.oid)
         listed = json.loads(repo.read("llmcourse.json", commit.oid))["files"]
         assert {file["path"] for file in listed if file["path"].endswith(".gguf")} <= set(tree)
+        text = repo.read("README.md", commit.oid).decode()
+        assert ModelCard(text).data.to_dict()["library_name"] == "gguf"  # type: ignore[no-untyped-call]
+        assert ("Being completed" in text) == (commit.oid != head)
+        assert all(f"({path})" in text for path in tree if path.endswith(".gguf"))
 
 
 @pytest.mark.slow

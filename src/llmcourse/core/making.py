@@ -22,10 +22,17 @@ from llmcourse.core.uploads import Uploads
 from llmcourse.core.workspace import Workspace, save_artifact, write_text
 
 CARD_NAME = "README.md"
+_BEING_COMPLETED = (
+    "**Being completed:** more files are on their way; the last one brings the whole of this card."
+)
 
 
 class CardModule(Protocol):
-    """What a command's card.py offers; `repo` is the Hub id it will be published under, if any."""
+    """What a command's card.py offers; `repo` is the Hub id it will be published under, if any.
+
+    With `TELLS_OF_PARTS = True` in it the card is also asked for while parts of the result are missing, so
+    that no repository stands without licence and origin until the last part is there.
+    """
 
     def card(self, config: Any, facts: Facts, artifact: Artifact, repo: str | None, /) -> Card: ...
 
@@ -228,6 +235,8 @@ class Making:
         if self.planning.places([piece]):
             self._pushes.part(self._write_card(artifact, workspace.files), workspace.files, piece)
         else:
+            if getattr(self.card_writer, "TELLS_OF_PARTS", False):
+                artifact = self._write_card(artifact, workspace.files, note=_BEING_COMPLETED)
             self._pushes.piece(artifact, workspace.files, piece)
 
     def _card_texts(self, artifact: Artifact) -> dict[str, str]:
@@ -236,10 +245,13 @@ class Making:
         card = self.card_writer.card(self.planning.config, self.planning.facts, artifact, repo)
         return {CARD_NAME: render(card, self.package), **card.files}
 
-    def _write_card(self, artifact: Artifact, folder: Path) -> Artifact:
+    def _write_card(self, artifact: Artifact, folder: Path, note: str = "") -> Artifact:
+        """Write the card and the texts beside it; `note` comes below the card's title."""
         if not self.planning.plan.settings.get("write_card", True):
             return artifact
         texts = self._card_texts(artifact)
+        if note:
+            texts[CARD_NAME] = _with_note(texts[CARD_NAME], note)
         written = dict(artifact.written)
         for name, text in texts.items():
             path = folder / name
@@ -257,6 +269,13 @@ class Making:
         if current != artifact:
             save_artifact(self.planning.output, current)
         return current
+
+
+def _with_note(card: str, note: str) -> str:
+    """The card with a quoted note below its title."""
+    head, title, body = card.partition("\n# ")
+    heading, end, rest = body.partition("\n")
+    return f"{head}{title}{heading}{end}\n> {note}\n{rest}"
 
 
 def _public_name(facts: ModelFacts) -> str:

@@ -19,13 +19,15 @@ class Pushes:
     progress: Progress
 
     def piece(self, artifact: Artifact, folder: Path, piece: str) -> None:
-        """One commit with this piece and a manifest of all that is there, by which a killed push goes on."""
+        """One commit with this piece, the card so far if there is one, and a manifest of all that is there,
+        by which a killed push goes on.
+        """
         target = self.planning.target
         assert not isinstance(target, LlmcourseError), "the plan refuses such a target"
         # Without times, so that the manifest of the same files is the same, and no new commit.
         partial = replace(artifact, timings_s={})
         save_artifact(folder, partial)
-        own = [file for file in artifact.files if file.piece == piece]
+        own = [file for file in artifact.files if file.piece == piece or file.path in artifact.written]
         sent = replace(partial, files=(*own, OutputFile.of(folder, MANIFEST_NAME)))
         name = piece.partition(":")[0]
         self.planning.hub.push(folder, sent, target, self.progress, name)

@@ -21,6 +21,9 @@ from llmcourse.quantize_gguf.shown import types_table as shown
 
 __all__ = ["card", "shown"]
 
+# The first file on the Hub comes with licence and origin; the last one may be an hour behind it.
+TELLS_OF_PARTS = True
+
 # Beside the weights: compute buffers, and the cache of a context of a few thousand tokens.
 _RUNNING_SHARE, _RUNNING_BYTES = 1.1, 300_000_000
 _USUAL_CONTEXT = 8192  # the cache of more takes gigabytes
@@ -71,6 +74,7 @@ def card(config: Config, facts: Facts, artifact: Artifact, repo: str | None) -> 
     measured = _measurement(config, facts, rows)
     known = [made_of(row.type, row.size, row.about, (measured or {}).get("key", "")) for row in rows]
     worth = [row for row, one in zip(rows, known, strict=True) if not beaten_by(one, known)]
+    last = (worth or rows)[-1] if rows else None
     values = {
         "title": repo.rpartition("/")[2] if repo else f"{model.name}-GGUF",
         "model": linked_name(model),
@@ -82,7 +86,7 @@ def card(config: Config, facts: Facts, artifact: Artifact, repo: str | None) -> 
             row.type: fallback_words(row.about["fallbacks"]) for row in rows if row.about.get("fallbacks")
         },
         "kept": next((row.about["kept"] for row in rows if row.about.get("kept")), {}),
-        "usual": next((row for name in _USUAL for row in worth if row.type == name), (worth or rows)[-1]),
+        "usual": next((row for name in _USUAL for row in worth if row.type == name), last),
         "measured": measured,
         **_use(facts),
         "plot": PLOT_NAME if any(file.path == PLOT_NAME for file in artifact.files) else None,
