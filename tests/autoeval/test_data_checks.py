@@ -144,6 +144,19 @@ def test_the_sentences_that_ifeval_needs_are_told() -> None:
     assert any("needs nltk's punkt_tab" in line for line in said(plan, "warn"))
 
 
+def test_libraries_that_only_some_tasks_need_are_told_by_name() -> None:
+    entry = KNOWN | {"dataset": None}
+    name = "leaderboard_math_algebra_hard"
+    answers = {"tasks": {"leaderboard_math_hard": entry}, "near": {}}
+    answers["leaves"] = {"leaderboard_math_hard": {name: entry}}
+    present = INSTALLED | {"data sets": '{"sets": {}, "has_punkt": true, "absent": ["math_verify", "nltk"]}'}
+    plan = plan_of("model: org/tiny\ntasks: [leaderboard_math_hard]\n", answers=answers, present=present)
+    assert plan.exit_code == 3
+    assert said(plan) == [
+        f"math_verify: {name} need math_verify, not installed here. Run: pip install 'llmcourse[leaderboard]'"
+    ]
+
+
 def test_nothing_is_looked_at_for_another_machine_or_without_answers() -> None:
     read = config("model: org/tiny\nsuite: tiny\n")
     assert look_further(read, LibraryError("a", "b")) == {}

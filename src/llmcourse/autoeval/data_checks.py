@@ -2,20 +2,30 @@
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from llmcourse.autoeval.config import Config
 from llmcourse.autoeval.suite import Suite
 from llmcourse.autoeval.suites import suite_of
-from llmcourse.core.errors import LlmcourseError
+from llmcourse.core.errors import LlmcourseError, MissingError
 from llmcourse.core.human import human_bytes
 from llmcourse.core.plan import Check, Facts, fail, failure, ok, warn
 
 _KEY = "data sets"
 _PUNKT = "tokenizers/punkt_tab"
+# What the code of some tasks imports when it is loaded: lm-eval's extras of the same names bring it.
+_MODULES = {
+    "ifeval": (re.compile(r"(^|_)ifeval"), ("langdetect", "immutabledict", "nltk")),
+    "math": (
+        re.compile(r"leaderboard_math|minerva_math|hendrycks_math500"),
+        ("sympy", "antlr4", "math_verify"),
+    ),
+}
 _NAMED = 3
 # Of the library datasets: they read files that the task names, and are no data sets.
 _FORMATS = frozenset(
@@ -34,7 +44,9 @@ def look_further(config: Config, answers: Mapping[str, Any] | LlmcourseError) ->
     except LlmcourseError:
         return {}  # the plan says what is wrong with it
     wanted = wanted_data(suite, answers)
-    found: dict[str, Any] = {"sets": {}, "has_punkt": _has_punkt()}
+    modules = [module for _, some in _MODULES.values() for module in some]
+    absent = [module for module in modules if find_spec(module) is None]
+    found: dict[str, Any] = {"sets": {}, "has_punkt": _has_punkt(), "absent": absent}
     if wanted:
         from llmcourse.core import hub
 
@@ -78,6 +90,7 @@ def data_checks(config: Config, suite: Suite, facts: Facts) -> Iterator[Check]:
         )
     elif sets and not problems:
         yield ok("data sets", f"all {len(sets)} can be read, {human_bytes(missing_bytes(facts))} to download")
+    yield from _library_checks(_leaf_names(suite, answers), looked.get("absent", []))
     ifeval = sorted(name for name in _leaf_names(suite, answers) if name.endswith("ifeval"))
     if ifeval and not looked.get("has_punkt", True):
         yield warn(
@@ -85,6 +98,20 @@ def data_checks(config: Config, suite: Suite, facts: Facts) -> Iterator[Check]:
             f"{_few(ifeval)} needs nltk's punkt_tab, which is not here: lm-eval fetches it from GitHub.",
             "Where that is not reached: python -m nltk.downloader punkt_tab elsewhere, and set NLTK_DATA.",
         )
+
+
+def _library_checks(leaves: set[str], absent: list[str]) -> Iterator[Check]:
+    """Libraries that only some tasks need, and that are not here."""
+    for pattern, modules in _MODULES.values():
+        users = sorted(name for name in leaves if pattern.search(name))
+        lacking = [module for module in modules if module in absent]
+        if users and lacking:
+            yield fail(
+                lacking[0],
+                f"{_few(users)} need {', '.join(lacking)}, not installed here.",
+                "Run: pip install 'llmcourse[leaderboard]'",
+                MissingError.exit_code,
+            )
 
 
 def missing_bytes(facts: Facts) -> int:
