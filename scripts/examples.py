@@ -126,14 +126,16 @@ def output(ended: "subprocess.CompletedProcess[str]") -> str:
     return ended.stdout if ended.returncode == 0 or ended.stdout.strip() else "\n".join(told) + "\n"
 
 
-def rewritten(page: str, outputs: Mapping[tuple[int, int], str]) -> str:
-    """The page's text with new outputs; one that ended with `…` is cut after as many lines as before."""
-    text = (ROOT / page).read_text(encoding="utf-8")
+def rewritten(text: str, outputs: Mapping[tuple[int, int], str]) -> str:
+    """A page's text with new outputs; one that ended with `…` is cut after as many lines as before.
+
+    `…` alone stands for an output that nobody has written yet.
+    """
     for (start, end), new in sorted(outputs.items(), reverse=True):
         lines = [line.rstrip() for line in new.strip("\n").splitlines()]
         old = text[start:end].rstrip("\n").splitlines()
         blank = text[start:end].endswith("\n\n")
-        if old and old[-1] == _CUT:
+        if len(old) > 1 and old[-1] == _CUT:
             lines = [*lines[: len(old) - 1], _CUT]
         text = text[:start] + "\n".join(lines) + ("\n\n" if blank else "\n") + text[end:]
     return text
@@ -152,6 +154,7 @@ def main(arguments: Sequence[str]) -> int:
     quiet = Progress(lambda event: None)
     smol = models(place, quiet)
     for number, page in enumerate(chosen.pages):
+        text = (ROOT / page).read_text(encoding="utf-8")
         folder = place / str(number)
         folder.mkdir()
         write_texts(prepared(folder))
@@ -173,8 +176,8 @@ def main(arguments: Sequence[str]) -> int:
                     print(ended.stdout + ended.stderr)
                 elif example.shown:
                     outputs[example.shown] = output(ended)
-        if chosen.write and page == README:
-            (ROOT / page).write_text(rewritten(page, outputs), encoding="utf-8")
+                    if chosen.write and page == README:  # each at once: the page takes minutes
+                        (ROOT / page).write_text(rewritten(text, outputs), encoding="utf-8")
         shutil.rmtree(folder)
     return 1 if failed else 0
 

@@ -22,7 +22,7 @@ from llmcourse.testing.demo.hub import USER, demo_hub, models, write_texts
 from llmcourse.testing.smol import MERGING_ID, PYTHON_ID
 
 MERGED = f"{USER}/SmolLM2-135M-merged"
-QUESTIONS = ("What is SLERP?", "How do I reverse a list in Python?")
+QUESTIONS = ("What is SLERP?", "How do I count words in Python?")
 COMMANDS = (
     "init merge demo -o merge.yaml",
     f"merge merge.yaml --push {MERGED} -o merged",
