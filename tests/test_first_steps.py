@@ -66,3 +66,9 @@ def test_a_typo_gets_a_suggestion(tmp_path: Path, words: tuple[str, ...], meant:
 
 def test_schema_prints_the_schema(tmp_path: Path) -> None:
     assert json.loads(run("schema", "merge", cwd=tmp_path).stdout) == schema_of("merge")
+
+
+def test_a_file_in_the_place_of_a_folder_is_told_as_such(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = run("init", "merge", "-o", "file/m.yaml", cwd=tmp_path)
+    assert done.returncode == 4 and "file is no folder." in done.stderr

@@ -57,6 +57,9 @@ def write(command: str, name: str | None, output: str | None) -> str:
         with target.open("x", encoding="utf-8") as file:
             file.write(f"{_SCHEMA_LINE}{schema.name}\n{text}")
     except FileExistsError:
+        if not target.parent.is_dir():
+            what = f"{target.parent} is no folder."
+            raise PlanError(what, "Give another place with -o.", str(target)) from None
         raise PlanError(f"{target} is there already.", "Give another name with -o.", str(target)) from None
     if not schema.exists():
         write_json(schema, schema_of(command))

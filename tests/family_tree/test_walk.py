@@ -155,6 +155,6 @@ def test_roots_that_cannot_be_read(walk: Walker, merge: str) -> None:
     assert "hf auth login" in missing["fix"] and missing["where"] == "acme/nothing"
     both = walk("acme/nothing", merge, "./nowhere").error
     assert both["exit_code"] == 4 and len(both["problems"]) == 2
-    assert walk("not an id").error["exit_code"] == 4
+    assert walk("not an id").error["exit_code"] == 2
     (walk.folder / "empty").mkdir()
     assert "no folder './empty' with a model card" in walk("./empty").error["what"]

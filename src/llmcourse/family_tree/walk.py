@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from llmcourse.core.errors import PlanError, Problems
+from llmcourse.core.errors import ConfigError, PlanError, Problems
 from llmcourse.core.hub.asking import Hub
 from llmcourse.core.hub.family import meant
 from llmcourse.core.model import ModelRef
@@ -51,7 +51,8 @@ def walk(
     many models were read and how many are known.
 
     Raises:
-        PlanError: a root cannot be read, or is none; Problems where there are several such.
+        ConfigError: a root is no name of a model.
+        PlanError: a root cannot be read; Problems where there are several such.
     """
     with Hub(tell, options.is_offline) as hub:
         family = _Family(hub, options, counted)
@@ -198,9 +199,9 @@ def _reference(root: str) -> ModelRef:
     if root.lower().startswith(("http://", "https://", "hf.co/", "huggingface.co/")):
         named = claimed_id(root)
         if named.id is None:
-            raise PlanError(named.reason, "Write it as org/name.", where=root)
+            raise ConfigError(named.reason, "Write it as org/name.", where=root)
         return ModelRef(named.id)
     reference = ModelRef.parse(root)
     if not reference.is_local and claimed_id(reference.path).id is None:
-        raise PlanError(f"{root!r} can be no model's id.", "Write it as org/name.", where=root)
+        raise ConfigError(f"{root!r} can be no model's id.", "Write it as org/name.", where=root)
     return reference

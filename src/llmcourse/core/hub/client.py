@@ -32,7 +32,7 @@ from huggingface_hub.utils._auth import get_token
 from huggingface_hub.utils.tqdm import disable_progress_bars
 from tenacity import Retrying, retry_if_exception, stop_after_attempt
 
-from llmcourse.core.errors import LlmcourseError, PlanError, file_error
+from llmcourse.core.errors import ConfigError, LlmcourseError, PlanError, file_error
 from llmcourse.core.hub.waiting import LONGEST_WAIT_S, tell_waits, wait, wait_of
 from llmcourse.core.hub_environment import proxy_for, sends_no_token
 from llmcourse.core.human import human_seconds
@@ -159,6 +159,9 @@ def translated(what: str, error_class: type[LlmcourseError] = PlanError, reads: 
     try:
         yield
     except (*HUB_ERRORS, *STRANGE_ANSWERS) as error:
+        if isinstance(error, HFValidationError):  # what the config or the command line says wrongly
+            sentence = f"{what.removeprefix('datasets/')!r} is no valid repository id."
+            raise ConfigError(sentence, "Write it as user/name.", where=what) from error
         sentence, fix = _sentences(error, what)
         is_unknown = isinstance(error, RepositoryNotFoundError) and not isinstance(error, GatedRepoError)
         near = near_id(what, reads) if reads and is_unknown else None
@@ -211,8 +214,6 @@ def _sentences(error: BaseException, what: str) -> tuple[str, str]:
             f"There is no {what} on the Hub that you can see.",
             f"Check the name; if it is private, {login}.",
         )
-    if isinstance(error, HFValidationError):
-        return f"{what!r} is no valid repository id.", "Write it as user/name."
     if isinstance(error, OSError) and error.errno in _LOCAL_ERRNOS:
         refusal = file_error(error)
         is_cache = str(error.filename or "").startswith(str(cache_folder()))
