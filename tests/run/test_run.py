@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -74,6 +75,9 @@ def test_a_pipeline_is_made_and_then_left_alone(cli: Cli, hub: LoopbackHub) -> N
     assert repositories(hub) == {"alice/merged", "alice/other"}
     page = (cli.folder / "out" / "report.html").read_text()
     assert "alice/merged" in page and "<script" not in page and str(cli.folder) not in page
+    assert re.search(r"Made on \d{4}-\d\d-\d\d \d\d:\d\d UTC, .+ in all", page)
+    # The family tree was made of the merge, which others find under its name on the Hub.
+    assert "<h2>merge</h2>" in page and "out/merge" not in page
 
     before = (cli.folder / "out" / "merge" / "model.safetensors").stat().st_mtime_ns
     again = cli("run", "p.yaml")

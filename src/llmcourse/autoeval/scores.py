@@ -30,6 +30,7 @@ class GroupScore:
     value: float | None
     failed: str = ""
     is_share: bool = True
+    error: float | None = None  # standard error of the value, where every task has one
 
 
 def scale_of(metric: str) -> float:
@@ -84,6 +85,7 @@ def scores(suite: Suite, results: Results, model: str) -> list[GroupScore]:
 
 def _score(group: Group, results: Mapping[str, TaskResult]) -> GroupScore:
     values, sizes, shares = [], [], []
+    spreads: list[float | None] = []
     for task in group.tasks:
         result = results.get(task.name)
         problem = problem_of(result, group, task) if result else "was not evaluated"
@@ -92,12 +94,18 @@ def _score(group: Group, results: Mapping[str, TaskResult]) -> GroupScore:
         key = counted_metric(result, group, task)
         assert key is not None, "a problem otherwise"
         values.append(result.metrics[key] * scale_in(group, key))
+        spread = result.stderr.get(key)
+        spreads.append(None if spread is None else spread * scale_in(group, key))
         sizes.append(result.samples if group.average == "size" else 1)
         # A scale that the suite sets itself is one to 100 too (EQ-Bench).
         higher = result.higher_is_better.get(key.partition(",")[0], True)
         shares.append(higher and (group.scale is not None or scale_of(key) == 100))
     mean = sum(value * size for value, size in zip(values, sizes, strict=True)) / sum(sizes)
-    return GroupScore(group.name, mean, is_share=all(shares))
+    known = [spread for spread in spreads if spread is not None]
+    error = None
+    if len(known) == len(values):  # tasks are independent samples
+        error = math.hypot(*(one * size for one, size in zip(known, sizes, strict=True))) / sum(sizes)
+    return GroupScore(group.name, mean, is_share=all(shares), error=error)
 
 
 def average(found: Sequence[GroupScore]) -> float | None:

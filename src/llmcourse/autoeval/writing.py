@@ -26,7 +26,14 @@ def write_report(
     drawn = {model: values for model, values in drawn.items() if values}
     if not drawn:
         return [DATA, SUMMARY]
-    save_plot(beside(drawn, _references(config, suite)), folder / PLOT)
+    errors = {
+        model: {score.name: score.error for score in scores(suite, results, model) if score.error}
+        for model in drawn
+    }
+    limit = config.runtime.limit
+    limited = f", {limit} samples of each task at most" if limit else ""
+    figures = beside(drawn, _references(config, suite))
+    save_plot(f"{suite.name}: score by group{limited}", figures, errors, folder / PLOT)
     return [DATA, SUMMARY, PLOT]
 
 

@@ -3,7 +3,9 @@
 import base64
 import json
 import mimetypes
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +31,7 @@ def page(done: Sequence["Done"], folder: Path) -> str:
         loader=PackageLoader("llmcourse.run", "."), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
+    published = _published(done)
     quantized = [
         (each.work.name, one)
         for each in done
@@ -37,12 +40,13 @@ def page(done: Sequence["Done"], folder: Path) -> str:
     ]
     return environment.get_template("report.html.jinja").render(
         title=folder.name,
+        total=_total(done),
         version=__version__,
-        steps=[_step(each, folder) for each in done],
+        steps=[_step(each, folder, published) for each in done],
         quantized=quantized,
         plot=_plot(quantized),
         scores=[
-            (each.work.name, model, found)
+            (each.work.name, _shown(model, folder, published), found)
             for each in done
             if each.artifact
             for model, found in scores(each.artifact).items()
@@ -51,7 +55,20 @@ def page(done: Sequence["Done"], folder: Path) -> str:
     )
 
 
-def _step(done: "Done", folder: Path) -> dict[str, Any]:
+def _total(done: Sequence["Done"]) -> dict[str, str]:
+    """When this page was made, and what all steps of this run took together."""
+    seconds = sum(each.seconds for each in done)
+    rented = [each.work.settings for each in done if each.work.settings.get("engine") == "runpod"]
+    caps = [dict(settings.get("runpod") or {}).get("max_cost_usd") for settings in rented]
+    costs = [cap for cap in caps if isinstance(cap, int | float)]
+    return {
+        "made": f"Made on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        "time": f"{human_seconds(seconds)} in all" if seconds else "",
+        "cost": f"up to ${sum(costs):.2f}" if costs else "",
+    }
+
+
+def _step(done: "Done", folder: Path, published: Mapping[str, str]) -> dict[str, Any]:
     artifact = done.artifact
     files = [file.path for file in artifact.files if file.is_local] if artifact else []
     paths = [done.work.output / name for name in files] if done.work.command != PUSH else []
@@ -65,24 +82,38 @@ def _step(done: "Done", folder: Path) -> dict[str, Any]:
         "size": human_bytes(sum(file.size for file in artifact.files)) if artifact else "",
         "combination": done.work.combination,
         "settings": [
-            f"{key}: {_shown(json.dumps(value, ensure_ascii=False, default=str), folder)}"
+            f"{key}: {_shown(json.dumps(value, ensure_ascii=False, default=str), folder, published)}"
             for key, value in done.work.settings.items()
         ],
         "config": done.work.config.name if done.work.config else "",
         "hub": hub,
         "versions": artifact.versions if artifact else {},
-        "inputs": {_shown(name, folder): commit for name, commit in artifact.inputs.items()}
+        "inputs": {_shown(name, folder, published): commit for name, commit in artifact.inputs.items()}
         if artifact
         else {},
         "pictures": [(path.name, _embedded(path)) for path in paths if _is_picture(path)],
         "files": [(path.relative_to(folder).as_posix(), _size(path)) for path in paths if path.is_file()],
-        "error": _shown(f"{done.error.what} {done.error.fix}", folder) if done.error else "",
+        "error": _shown(f"{done.error.what} {done.error.fix}", folder, published) if done.error else "",
     }
 
 
-def _shown(text: str, folder: Path) -> str:
-    """Without the way to this folder, and to whose machine it is: pages are shared."""
+def _shown(text: str, folder: Path, published: Mapping[str, str]) -> str:
+    """Without the way to this folder, and to whose machine it is: pages are shared.
+
+    A result that is on the Hub has its name there: that is what others can find.
+    """
+    for place, repo in published.items():
+        text = re.sub(rf"{re.escape(place)}(?![\w./-])", repo, text)
     return text.replace(f"{folder}/", "").replace(str(expanded("~")), "~")
+
+
+def _published(done: Sequence["Done"]) -> dict[str, str]:
+    """Hub ids of the models that were published, by their folders here."""
+    return {
+        str(each.work.output): each.artifact.hub.repo
+        for each in done
+        if each.artifact and each.artifact.hub and each.work.command != PUSH
+    }
 
 
 def _size(path: Path) -> str:
