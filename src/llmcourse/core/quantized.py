@@ -107,6 +107,13 @@ def stated_config(model: ModelFacts) -> Mapping[str, Any] | None:
     return next((value for value in found if value and isinstance(value, Mapping)), None)
 
 
+def stated_method(config: Mapping[str, Any]) -> str | None:
+    """The `quant_method` that a config.json names, None where it names none."""
+    values = (part.get("quantization_config") for _, part in _configs(config))
+    found = next((value for value in values if isinstance(value, Mapping)), {})
+    return _method(_KEYS[0], found) if found else None
+
+
 def without_statement(config: Mapping[str, Any]) -> dict[str, Any]:
     """The same config.json for weights in full: what it says of a quantization left out."""
     kept = {key: value for key, value in config.items() if key not in _KEYS or not isinstance(value, Mapping)}

@@ -1,10 +1,12 @@
 """What a merge document asks of its models, from their headers alone, without weights."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from llmcourse.core.model import ModelFacts, Tensor
 from llmcourse.core.plan import Check, fail, ok, warn
 from llmcourse.merge.layers import LAYER, Member, Models, facts_of, layer_count, members, with_layer
+from llmcourse.merge.left_out_checks import account_checks
 from llmcourse.merge.options import MergeOptions
 from llmcourse.merge.recipe import Moe, OutputSlice, Recipe, Reference
 from llmcourse.merge.tokenizer_checks import (
@@ -18,15 +20,24 @@ _MOE_TYPES = ("llama", "mistral", "qwen2", "qwen3", "deepseek")
 
 
 def recipe_model_checks(
-    recipe: Recipe, models: Models, options: MergeOptions, tokenizers: Tokenizers
+    recipe: Recipe,
+    models: Models,
+    options: MergeOptions,
+    tokenizers: Tokenizers,
+    account: Mapping[str, Any] | None = None,
 ) -> Iterator[Check]:
-    """Architectures, layer ranges, shapes, vocabulary and tokenizer of a mergekit-yaml document."""
+    """Architectures, layer ranges, shapes, vocabulary and tokenizer of a mergekit-yaml document.
+
+    `account` is what mergekit's planner said becomes of the tensors, None where it was not asked.
+    """
     references = recipe.references()
     yield from _architecture_checks(references, models, options.allow_crimes)
     problems = list(range_checks(recipe, models))
     yield from problems
     if not problems:
-        yield from _shape_checks(recipe, models, options.unsafe_truncate_embeddings)
+        yield from _shape_checks(recipe, models, options.unsafe_truncate_embeddings, account is not None)
+        if account:
+            yield from account_checks(recipe, models, account)
     yield from tokenizer_checks(recipe, models, tokenizers, options.copy_tokenizer)
     yield from stage_vocabulary_checks(recipe, models, tokenizers)
 
@@ -78,12 +89,13 @@ def _outside_ranges(part: OutputSlice, models: Models) -> Iterator[Check]:
             )
 
 
-def _shape_checks(recipe: Recipe, models: Models, may_truncate: bool) -> Iterator[Check]:
+def _shape_checks(recipe: Recipe, models: Models, may_truncate: bool, is_accounted: bool) -> Iterator[Check]:
     pickled = [name for name, facts in models.items() if facts.is_pickled]
     if pickled:
         yield warn("shapes", f"Pickled weights cannot be checked without loading them: {pickled[0]}.")
         return
     vocabulary: dict[str, int] = {}
+    shared = 0
     for group in members(recipe, models):
         depths = {member.end - member.start for member in group}
         if len(depths) > 1:
@@ -93,7 +105,17 @@ def _shape_checks(recipe: Recipe, models: Models, may_truncate: bool) -> Iterato
             continue
         first = group[0]
         for other in group[1:]:
-            for mine, theirs, name in _pairs(first, other):
+            pairs = list(_pairs(first, other))
+            shared += len(pairs)
+            fewest = min(len(first.facts.tensors), len(other.facts.tensors))
+            if not is_accounted and not recipe.output_slices() and 2 * len(pairs) < fewest:
+                yield fail(
+                    "tensors",
+                    f"{first.name} and {other.name} share {len(pairs) or 'none'} of their tensors' names.",
+                    "Merge models of one architecture that were saved in one way.",
+                )
+                return
+            for mine, theirs, name in pairs:
                 if mine.shape == theirs.shape:
                     continue
                 if _is_vocabulary(name, mine, theirs, first.facts, other.facts):
@@ -105,10 +127,10 @@ def _shape_checks(recipe: Recipe, models: Models, may_truncate: bool) -> Iterato
                     "Merge models of one size and architecture.",
                 )
                 break
-        lacking = next(_lacking(group), None)
+        lacking = None if is_accounted else next(_lacking(group), None)
         if lacking:
             yield warn("tensors", f"{lacking}; mergekit stops if the architecture requires it.")
-    yield from _vocabulary_check(recipe, vocabulary, may_truncate)
+    yield from _vocabulary_check(recipe, vocabulary, may_truncate, shared)
 
 
 def _lacking(group: list[Member]) -> Iterator[str]:
@@ -144,10 +166,13 @@ def _is_vocabulary(name: str, mine: Tensor, theirs: Tensor, first: ModelFacts, o
     return mine.shape[1:] == theirs.shape[1:] and (is_named_so or {mine.shape[0], theirs.shape[0]} == sizes)
 
 
-def _vocabulary_check(recipe: Recipe, sizes: dict[str, int], may_truncate: bool) -> Iterator[Check]:
+def _vocabulary_check(
+    recipe: Recipe, sizes: dict[str, int], may_truncate: bool, shared: int
+) -> Iterator[Check]:
     how = recipe.tokenizer_source or (recipe.tokenizer.source if recipe.tokenizer else None)
     if not sizes:
-        yield ok("shapes", "all tensors fit")
+        if shared:
+            yield ok("shapes", f"{shared:,} pairs of tensors of one name fit")
         if how:
             yield ok("tokenizer", _tokenizer_sentence(how))
         return

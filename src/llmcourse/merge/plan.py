@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from llmcourse.core import licences
 from llmcourse.core.errors import ConfigError, LlmcourseError
@@ -10,6 +11,7 @@ from llmcourse.core.model import ModelFacts
 from llmcourse.core.model_checks import adapter_base_checks, weights_checks
 from llmcourse.core.plan import Check, Estimate, Facts, Plan, fail, failure, mistake, ok, warn
 from llmcourse.merge.config import Config, walk_stages
+from llmcourse.merge.left_out_checks import asks, config_checks
 from llmcourse.merge.methods import METHODS
 from llmcourse.merge.model_checks import moe_model_checks, range_checks, recipe_model_checks
 from llmcourse.merge.options import WITHOUT_EFFECT, MergeOptions, effective_options
@@ -27,6 +29,23 @@ _LOADED_BYTES = 600_000_000
 # Tensors of the largest size that are alive at once, beside the inputs, which are mapped files.
 _SCRATCH_TENSORS = 6
 _AMPLE_MEMORY_BYTES = 16_000_000_000
+
+
+def questions(config: Config, facts: Facts) -> dict[str, Any] | None:
+    """What becomes of every tensor, where names alone do not tell; only mergekit's planner knows."""
+    models = {name: found for name, found in facts.models.items() if isinstance(found, ModelFacts)}
+    known = plan(config, facts)
+    if len(models) < len(facts.models) or known.failures or any(m.is_pickled for m in models.values()):
+        return None
+    stages = list(walk_stages(config))
+    if not asks(stages, models):
+        return None
+    tensors = {
+        name: {key: (tensor.dtype, tensor.shape, tensor.file) for key, tensor in model.tensors.items()}
+        for name, model in models.items()
+        if not model.is_adapter
+    }
+    return {"tensors": tensors, "options": known.settings["options"], "download": known.settings["download"]}
 
 
 def plan(config: Config, facts: Facts) -> Plan:
@@ -116,7 +135,11 @@ def _stage_checks(
         if stage not in stages:
             yield warn("merge", f"The stage {stage.name} is used by no other and is not made.")
     yield from _spelling_checks(models)
-    for stage in stages:
+    answers = {} if isinstance(facts.answers, LlmcourseError) else facts.answers
+    if isinstance(facts.answers, LlmcourseError):
+        yield failure(facts.answers, "tensors")
+    accounts = answers.get("stages") or [None] * len(stages)
+    for stage, account in zip(stages, accounts, strict=True):
         yield from recipe_checks(stage) if isinstance(stage, Recipe) else moe_checks(stage)
         needed = (*stage.references(), *stage.tokenizer_references())
         if not all(part in models for reference in needed for part in reference.parts):
@@ -128,13 +151,17 @@ def _stage_checks(
         if any(check.status == "fail" for check in unusable):
             continue  # neither adapters nor packed codes have shapes that could be compared
         if isinstance(stage, Recipe):
-            found = list(recipe_model_checks(stage, models, options, facts.tokenizers))
+            found = list(recipe_model_checks(stage, models, options, facts.tokenizers, account))
         else:
             found = list(moe_model_checks(stage, models, facts.tokenizers))
         yield from found
         if any(check.name in ("layer_range", "layers") for check in found if check.status == "fail"):
             continue
         output = predicted_output(stage, models)
+        if account is None and isinstance(stage, Recipe):
+            yield from config_checks(
+                output, {name: t.shape for name, t in output.tensors.items()}, is_equal=True
+            )
         outputs.append((stage, output))
         if stage.name:
             models[stage.name] = output

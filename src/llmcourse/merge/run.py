@@ -6,7 +6,6 @@ point, and a tokenizer that cannot be copied is an error.
 """
 
 import errno
-import json
 import logging
 import shutil
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ import torch
 from mergekit.architecture import get_architecture_info
 from mergekit.config import MergeConfiguration
 from mergekit.graph import Executor
-from mergekit.io.tasks import FinalizeModel, LoaderCache, SaveTensor, TensorWriterTask
+from mergekit.io.tasks import FinalizeModel, LoaderCache, SaveTensor
 from mergekit.merge import (
     _copy_tagalong_files,
     _copy_tokenizer,
@@ -42,10 +41,11 @@ from llmcourse.core.errors import LibraryError, file_error
 from llmcourse.core.headers import safetensors_header
 from llmcourse.core.isolated import Job
 from llmcourse.core.model import LocalFiles
-from llmcourse.core.older_names import with_older_names
 from llmcourse.core.progress import Progress
 from llmcourse.core.workspace import write_json
+from llmcourse.merge.accounting import INDEX_NAME, account
 from llmcourse.merge.config import Config, result_stage, walk_stages
+from llmcourse.merge.finishing import settle_config
 from llmcourse.merge.kernels import keep_freed_memory, use_fast_kernels
 from llmcourse.merge.planner import Planner
 from llmcourse.merge.published_layout import PublishedLayout
@@ -54,8 +54,18 @@ from llmcourse.merge.resolve import Resolver
 from llmcourse.merge.seed import random_state, restore_random_state, seed_all
 from llmcourse.merge.shards import Shard, ShardWriter, plan_shards
 from llmcourse.merge.tensor_sizes import planned_tensor
+from llmcourse.merge.writer_task import OurWriter
 
-INDEX_NAME = "model.safetensors.index.json"
+
+def answer(job: Job, progress: Progress) -> dict[str, Any]:
+    """What mergekit's planner would do with every tensor.
+
+    Raises:
+        LibraryError: it refuses these models; its log says more.
+    """
+    logging.basicConfig(level=logging.INFO)
+    with _mergekit_errors(), progress.step("see what becomes of every tensor"):
+        return account(job, MergeOptions(**job.settings["options"] | {"quiet": True}))
 
 
 def run(job: Job, progress: Progress) -> Iterator[OutputFile]:
@@ -91,6 +101,7 @@ def _make(
         resolver.merge_loras(stage, progress)
         with progress.step("build the mixture of experts"):
             make_mixture(resolver.document(stage), folder, resolver.options)
+            settle_config(folder)
         yield from _others(folder, set())
     else:
         if resolver.options.random_seed is not None:
@@ -182,7 +193,7 @@ class Merge:
         writer = ShardWriter(self.folder, shards, split)
         try:
             targets = [
-                task.model_copy(update={"writer_task": _OurWriter.holding(writer)})
+                task.model_copy(update={"writer_task": OurWriter.holding(writer)})
                 for task in order
                 if task.tensor_name in todo
             ]
@@ -236,8 +247,7 @@ class Merge:
                 self.out_config, self.architecture, self.tokenizer, pad_to_multiple_of=padding
             )
         self.out_config.save_pretrained(self.folder)
-        config = self.folder / "config.json"
-        write_json(config, with_older_names(json.loads(config.read_text(encoding="utf-8"))))
+        settle_config(self.folder)
         if self.tokenizer is not None:
             _set_chat_template(self.tokenizer, self.config)
             self.tokenizer.save_pretrained(self.folder)
@@ -250,24 +260,6 @@ class Merge:
         _copy_tagalong_files(
             self.config, str(self.folder), files=self.architecture.tagalong_files or [], options=self.options
         )
-
-
-class _OurWriter(TensorWriterTask):  # type: ignore[misc]
-    """The graph's writer task; it hands out the writer that `holding` was given."""
-
-    key: int
-
-    @classmethod
-    def holding(cls, writer: ShardWriter) -> "_OurWriter":
-        _WRITERS[id(writer)] = writer
-        return cls(out_path="", max_shard_size=0, key=id(writer))
-
-    def execute(self, **_: Any) -> ShardWriter:
-        return _WRITERS[self.key]
-
-
-# Tasks are hashed by their fields, so they carry a key and not the writer itself.
-_WRITERS: dict[int, ShardWriter] = {}
 
 
 @contextmanager

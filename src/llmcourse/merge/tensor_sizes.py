@@ -1,7 +1,7 @@
 """What a merged tensor is made of and will be, from the headers of the inputs, before any weight is read."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -43,13 +43,18 @@ def planned_tensor(task: SaveTensor, dtype: str | None, split: Split) -> Planned
 
 def sources(task: SaveTensor) -> Iterator[Source]:
     """What each model gives to the tensor that `task` saves; models that give nothing are left out."""
-    inner: Any = task.tensor_task
-    while not isinstance(inner, GatherTensors):  # merge method, then perhaps a vocabulary step
-        inner = inner.gather_tensors
-    for model, weight in inner.weight_info.items():
+    for model, weight in gathered(task).items():
         found = _direct(model, weight) or converted_source(model, weight)
         if found:
             yield found
+
+
+def gathered(task: SaveTensor) -> Mapping[ModelReference, WeightInfo]:
+    """The models that a task asks for a weight, and what it is in each."""
+    inner: Any = task.tensor_task
+    while not isinstance(inner, GatherTensors):  # merge method, then perhaps a vocabulary step
+        inner = inner.gather_tensors
+    return dict(inner.weight_info.items())
 
 
 def _direct(model: ModelReference, weight: WeightInfo) -> Source | None:
@@ -90,6 +95,11 @@ def converted_source(model: ModelReference, weight: WeightInfo) -> Source | None
 def _layer_of(name: str) -> str | None:
     found = LAYER.search(name)
     return found[1] if found else None
+
+
+def forget_headers() -> None:
+    """Read files anew that may have been written under a name that was read before."""
+    _tensors.cache_clear()
 
 
 def _header(index: Any, name: str) -> tuple[str, tuple[int, ...]]:

@@ -1,0 +1,159 @@
+"""What becomes of every tensor of the inputs, by mergekit's own planner: the answer to a plan's question.
+
+No weight is read.  The planner gets folders with the models' small files, an index and headers without data.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mergekit.architecture import get_architecture_info
+from mergekit.architecture.auto import get_transformers_info
+from mergekit.architecture.conversion import can_convert_checkpoint_keys
+from mergekit.common import ModelPath, ModelReference
+from mergekit.config import MergeConfiguration
+from mergekit.io.tasks import LoaderCache, SaveTensor
+from mergekit.merge import _model_out_config
+from mergekit.options import MergeOptions
+
+from llmcourse.core.isolated import Job
+from llmcourse.core.workspace import write_json
+from llmcourse.merge.config import Config, walk_stages
+from llmcourse.merge.layers import LAYER
+from llmcourse.merge.planner import Planner
+from llmcourse.merge.published_layout import PublishedLayout
+from llmcourse.merge.recipe import Recipe
+from llmcourse.merge.resolve import Resolver
+from llmcourse.merge.result_config import settled
+from llmcourse.merge.tensor_sizes import forget_headers, gathered, planned_tensor, sources
+
+INDEX_NAME = "model.safetensors.index.json"
+Header = Mapping[str, tuple[str, tuple[int, ...], str]]  # dtype, shape and file of each tensor
+
+
+def account(job: Job, options: MergeOptions) -> dict[str, Any]:
+    """An account of each stage, in the order they are made; None where it depends on a mixture of experts."""
+    known = {name: _stand_in(job.scratch / "inputs" / str(place), Path(job.inputs[name]), header)
+             for place, (name, header) in enumerate(job.settings["tensors"].items())}  # fmt: skip
+    accounts: list[dict[str, Any] | None] = []
+    for number, stage in enumerate(walk_stages(Config.model_validate(job.config))):
+        names = {part for reference in stage.references() for part in reference.parts}
+        is_known = isinstance(stage, Recipe) and all(name in known or name in job.inputs for name in names)
+        if not isinstance(stage, Recipe) or not is_known:
+            accounts.append(None)
+            continue
+        folder = job.scratch / "stages" / str(number)
+        resolver = _WithoutLoras(known, job, options)
+        made, header = _account(resolver.recipe(stage), options, known, folder)
+        accounts.append(made)
+        if stage.name:
+            known[stage.name] = _stand_in(folder, folder, header)
+    return {"stages": accounts}
+
+
+class _WithoutLoras(Resolver):
+    """Every model is its stand-in; a LoRA changes no names and no shapes."""
+
+    def __init__(self, known: Mapping[str, Path], job: Job, options: MergeOptions) -> None:
+        super().__init__(job, options)
+        self._known = known
+
+    def _folder(self, text: str) -> str:
+        return str(self._known[text]) if text in self._known else super()._folder(text)
+
+    def _with_lora(self, model: str, lora: str) -> Path:
+        return Path(model)
+
+
+def _stand_in(folder: Path, source: Path, header: Header) -> Path:
+    """A folder that has what mergekit's planner reads of a model."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if folder != source:
+        for path in source.iterdir():
+            if path.is_file() and path.suffix in (".json", ".py") and path.name != INDEX_NAME:
+                (folder / path.name).symlink_to(path.resolve())
+    files: dict[str, dict[str, Any]] = {}
+    for name, (dtype, shape, file) in header.items():
+        files.setdefault(file, {})[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [0, 0]}
+    for file, entries in files.items():
+        text = json.dumps(entries).encode()
+        (folder / file).write_bytes(len(text).to_bytes(8, "little") + text)
+    write_json(folder / INDEX_NAME, {"weight_map": {name: entry[2] for name, entry in header.items()}})
+    return folder
+
+
+def _account(
+    config: MergeConfiguration, options: MergeOptions, known: Mapping[str, Path], folder: Path
+) -> tuple[dict[str, Any], Header]:
+    architecture = get_architecture_info(config, options)
+    forget_headers()
+    cache = LoaderCache()
+    cache.loaders.clear()
+    cache.setup(options=options)
+    out_config = _model_out_config(config, architecture, trust_remote_code=options.trust_remote_code)
+    models = config.referenced_models()
+    for model in models:
+        cache.get(model)
+    tasks = Planner(config, architecture, options=options, out_model_config=out_config).plan_to_disk("")
+    used: dict[Any, set[str]] = {model: set() for model in models}
+    names = {str(path): name for name, path in known.items()}
+    absent: dict[str, list[str]] = {}
+    partial: dict[str, int] = {}
+    unequal: list[str] = []
+    header: dict[str, tuple[str, tuple[int, ...], str]] = {}
+    split = PublishedLayout(out_config.model_type).written
+    for task in (task for task in tasks if isinstance(task, SaveTensor)):
+        given = list(sources(task))
+        givers = {source.model for source in given}
+        for model, weight in gathered(task).items():
+            if model not in givers and not weight.optional:
+                absent.setdefault(names[str(model.model.path)], []).append(weight.name)
+        for source in given:
+            used[source.model].update(source.names)
+        if not given:
+            continue
+        if len(given) < len(gathered(task)):
+            partial[task.tensor_name] = len(given)
+        if len({source.shape[1:] for source in given}) > 1:
+            unequal.append(task.tensor_name)
+        for part in planned_tensor(task, config.dtype, split).written:
+            header[part.name] = (part.dtype, part.shape, "model.safetensors")
+    folder.mkdir(parents=True, exist_ok=True)
+    out_config.save_pretrained(folder)
+    left_out = {
+        names[str(model.model.path)]: sorted(set(cache.get(model).index.tensor_paths) - used[model])
+        for model in models
+    }
+    return {
+        "written": {name: list(entry[1]) for name, entry in header.items()},
+        "left_out": {name: left for name, left in left_out.items() if left},
+        "absent": absent,
+        "partial": partial,
+        "unequal": unequal,
+        "missing": _missing(folder, header, options),
+    }, header
+
+
+def _missing(folder: Path, header: Header, options: MergeOptions) -> list[str]:
+    """What transformers would not find in the result; empty where it does not know such models itself."""
+    path = folder / "config.json"
+    stated = json.loads(path.read_text(encoding="utf-8"))
+    config, _ = settled(stated, {name: entry[1] for name, entry in header.items()}, False)
+    write_json(path, config)
+    model = ModelReference(model=ModelPath(path=str(folder)))
+    _, tied, _, expected = get_transformers_info(model, options)
+    names, is_tied = set(header), any(part.get("tie_word_embeddings") for part in _parts(config))
+    spared = set(tied or ()) if is_tied else set()
+    missing = []
+    for name in expected or ():
+        layer = LAYER.search(name)
+        near = {key for key in names if not layer or f".{layer[1]}." in key}
+        if name not in spared and not can_convert_checkpoint_keys(config.get("model_type"), near, name):
+            missing.append(name)
+    return sorted(missing)
+
+
+def _parts(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    inner = config.get("text_config")
+    return [config, inner] if isinstance(inner, Mapping) else [config]
