@@ -279,3 +279,18 @@ def test_the_card_of_every_config_we_ship_is_one_the_hub_reads(path: Path) -> No
     made = render(card(read, facts(read), artifact(), "me/merged"), "llmcourse.merge")
     assert yaml.safe_load(made.split("---\n")[1])["base_model"] == as_the_hub_reads(made).data["base_model"]
     assert made.count("\n\n\n") == 0
+
+
+def test_the_seed_of_a_random_method_stands_in_the_card_where_one_was_given() -> None:
+    assert "random seed" not in text_of(PAIR)
+    assert ", random seed 42. Configuration" in text_of(PAIR + "options: {random_seed: 42}\n")
+
+
+def test_relative_ways_to_folders_are_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "models" / "mine").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    recipe = PAIR.replace("org/a", "../models/mine")
+    mine = replace(model("../models/mine"), hub_id=None)
+    text = text_of(recipe, {"../models/mine": mine, "org/b": model("org/b")})
+    assert "../models" not in text and "model: mine" in text

@@ -40,6 +40,7 @@ def card(config: Config, facts: Facts, artifact: Artifact, repo: str | None) -> 
         "method": _method(stage),
         "is_moe": isinstance(stage, Moe),
         "stages": len(config.merge),
+        "seed": config.options.random_seed,
         "parents": [_link(parent.name, parent.hub_id) for parent in parents(config, facts)],
         "rows": [row for part in config.merge for row in _rows(part, config, facts)],
         "donor": _name(stage.references()[0], config, facts),
@@ -56,7 +57,7 @@ def _public_recipe(config: Config, facts: Facts) -> str:
     """The recipe as written, but absolute folders by their Hub id or name: it is published."""
     recipe = config.recipe_text()
     for written, model in facts.models.items():
-        if isinstance(model, ModelFacts) and written.startswith(("/", "~")):
+        if isinstance(model, ModelFacts) and written.startswith(("/", "~", "..")):
             recipe = recipe.replace(written, model.hub_id or model.ref.folder.absolute().name)
     return recipe
 
