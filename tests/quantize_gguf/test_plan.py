@@ -1,6 +1,7 @@
 """The plan of a quantization: pure, from hand-made facts and answers."""
 
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -497,3 +498,13 @@ def test_what_is_published_quantized_stays_so_and_the_plan_says_it() -> None:
 @pytest.mark.parametrize("text", ["types: [Q4_K_L]", "tensor_types: {attn_v: Q9}"])
 def test_a_type_that_does_not_exist_is_the_config_s_fault(text: str) -> None:
     assert plan_of(f"model: org/tiny\n{text}").exit_code == 2
+
+
+def test_every_step_that_takes_long_is_in_the_time() -> None:
+    config = "model: org/tiny\ntypes: [Q8_0, Q4_K_M]\nimatrix: {text: a.txt}\nquality: b.txt"
+    # Seconds of one core for 1,000 tokens and 10⁹ parameters; the tiny model has 2.1 M of them.
+    rates = {"imatrix": 1e6, "original": 2e6, "compare": 5e5, "Q8_0": 0.0, "Q4_K_M": 0.0}
+    time = summary(config, rates=rates)["time"]
+    assert re.fullmatch(r"about .+ on 4 cores: .+ convert and quantize \+ (.+) imatrix \+ (.+) quality", time)
+    alone = summary("model: org/tiny\ntypes: [Q8_0]", rates=rates)["time"]
+    assert alone.startswith("about ") and alone.endswith(" convert and quantize")

@@ -15,7 +15,6 @@ from llmcourse.core.isolated import Job
 from llmcourse.core.machine import usable_cpus
 from llmcourse.core.model import expanded
 from llmcourse.core.progress import WAITING, Advanced, Event, Finished, Progress, Started
-from llmcourse.core.rates import record_rates
 from llmcourse.core.workspace import write_json
 from llmcourse.quality.sizes import CONTEXT
 from llmcourse.quantize_gguf.children import Child, documents, forward, llama
@@ -23,12 +22,12 @@ from llmcourse.quantize_gguf.config import Config
 from llmcourse.quantize_gguf.lanes import side_by_side
 from llmcourse.quantize_gguf.naming import CONVERTED, IMATRIX_NAME, IMATRIX_PIECE
 from llmcourse.quantize_gguf.quality import Measuring, Row
+from llmcourse.quantize_gguf.timing import record_quantized, record_run
 from llmcourse.quantize_gguf.types import type_facts
 
 _LANES = 2
 _CHARACTERS_PER_TOKEN = 8  # mostly fewer
 _CONVERTED_RECORD = "converted.json"
-_TELLING_PARAMETERS = 50_000_000  # the time of smaller models is that of starting processes
 _NICENESS = (0, 5, 10)  # of the first type, the second, and those behind
 _PROMPT = "The meaning of life is"
 _SAMPLE_TOKENS = 12
@@ -124,8 +123,13 @@ class Making:
             "name": IMATRIX_NAME,
         }
         with llama("imatrix", self.job.scratch / "imatrix") as child:
+            is_anew, begin = not any(child.scratch.iterdir()), time.monotonic()
             for file in forward(child.run(settings, self.job.files), self.progress):
-                yield self._finished(replace(file, piece=IMATRIX_PIECE, about=child.result()))
+                found = child.result()
+                if is_anew:
+                    seconds, parameters = time.monotonic() - begin, self.job.settings["parameters"]
+                    record_run("imatrix", seconds, found["chunks"], parameters)
+                yield self._finished(replace(file, piece=IMATRIX_PIECE, about=found))
 
     def _written(self, data: Calibration) -> tuple[Path, bool]:
         """Rows of a data set or a file as one text, and whether special tokens of a template are in it."""
@@ -162,7 +166,9 @@ class Making:
             if isinstance(message, LlmcourseError):
                 failures[name] = message
             elif isinstance(message, OutputFile):
-                self._record_rate(message.about)
+                lanes = min(_LANES, len(self.config.types))
+                parameters = self.job.settings["parameters"]
+                record_quantized(name, message.about["seconds"], lanes, parameters)
                 yield self._finished(message)
             else:
                 self.progress.emit(message)
@@ -218,14 +224,6 @@ class Making:
         paths = {path.name for path in self.job.files.glob("*.gguf")}
         return {file.piece for file in self._files.values() if file.path in paths} - {IMATRIX_PIECE}
 
-    def _record_rate(self, about: dict[str, Any]) -> None:
-        """Seconds of one core per 10⁹ parameters, for the next plan on this machine."""
-        parameters = self.job.settings["parameters"]
-        if parameters > _TELLING_PARAMETERS:
-            share = self._threads / min(_LANES, len(self.config.types))
-            rate = about["seconds"] * share / parameters * 1e9
-            record_rates("quantize-gguf", {about["type"]: round(rate, 1)})
-
     def _imatrix(self) -> Path | None:
         wish = self.config.imatrix
         if wish is None:
@@ -236,7 +234,8 @@ class Making:
     def measuring(self) -> Measuring | None:
         wish = self.config.quality
         folder = self.job.scratch / "quality"
-        return Measuring(wish, self.source, folder, self._threads) if wish else None
+        parameters = self.job.settings["parameters"]
+        return Measuring(wish, self.source, folder, self._threads, parameters) if wish else None
 
     def _unmeasured(self) -> list[OutputFile]:
         """The first file of each type that was not measured on this text yet."""

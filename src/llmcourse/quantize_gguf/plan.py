@@ -15,7 +15,7 @@ from llmcourse.quantize_gguf.config import Config, Imatrix
 from llmcourse.quantize_gguf.model_checks import model_checks
 from llmcourse.quantize_gguf.naming import file_name, metadata, quality_piece
 from llmcourse.quantize_gguf.type_checks import name_checks, text_checks, type_checks
-from llmcourse.quantize_gguf.types import type_facts
+from llmcourse.quantize_gguf.types import RUN_SECONDS, type_facts
 
 LIBRARIES: tuple[str, ...] = ("llama_cpp", "torch", "transformers", "matplotlib")
 EXTRA = "gguf"
@@ -176,12 +176,21 @@ def _described(name: str, size: int, facts: Facts) -> str:
     return f"{name} {human_bytes(size)}" + (f" ({bits:.2f} bits)" if bits else "")
 
 
-def _seconds(types: tuple[str, ...], model: ModelFacts, facts: Facts) -> float:
-    """From what this machine took for these types before, else from what another one did."""
+def _seconds(config: Config, types: tuple[str, ...], model: ModelFacts, facts: Facts) -> dict[str, float]:
+    """By step, from what this machine took for it before, else from what another one did."""
+    parameters = _parameters(model) / 1e9
+    cores = facts.machine.cpus
     rate = sum(facts.rates.get(name, type_facts(name).seconds) for name in types)
-    return (
-        rate * _parameters(model) / 1e9 / facts.machine.cpus + _STARTING_S + model.weight_bytes / _CONVERTED
-    )
+
+    def run(name: str, windows: int) -> float:
+        return facts.rates.get(name, RUN_SECONDS[name]) * parameters * windows * CONTEXT / 1000 / cores
+
+    made = {"convert and quantize": rate * parameters / cores + _STARTING_S + model.weight_bytes / _CONVERTED}
+    if config.imatrix and _makes_imatrix(config):
+        made["imatrix"] = run("imatrix", config.imatrix.chunks)
+    if windows := _windows(config, facts):
+        made["quality"] = run("original", windows) + run("compare", windows) * len(types)
+    return made
 
 
 def _windows(config: Config, facts: Facts) -> int:
@@ -214,12 +223,13 @@ def _summary(
     config: Config, facts: Facts, model: ModelFacts, sizes: Mapping[str, int]
 ) -> tuple[tuple[str, str], ...]:
     listed = ", ".join(_described(name, size, facts) for name, size in sizes.items())
-    time = human_seconds(_seconds(tuple(sizes), model, facts))
+    seconds = _seconds(config, tuple(sizes), model, facts)
+    steps = " + ".join(f"{human_seconds(value)} {name}" for name, value in seconds.items())
     parameters = human_count(_parameters(model))
     rows = [("model", f"{model.ref} ({model.architecture}, {parameters} parameters)")]
     rows += [
         ("types", listed),
-        ("time", f"about {time} to convert and quantize on {facts.machine.cpus} cores"),
+        ("time", f"about {human_seconds(sum(seconds.values()))} on {facts.machine.cpus} cores: {steps}"),
     ]
     if config.imatrix:
         wish = config.imatrix

@@ -1,6 +1,7 @@
 """What each type costs: perplexity and KL divergence to the unquantized model, as table and plot."""
 
 import json
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -15,6 +16,7 @@ from llmcourse.quality.sizes import CONTEXT
 from llmcourse.quality.wish import Quality, quality_key
 from llmcourse.quantize_gguf.children import llama
 from llmcourse.quantize_gguf.naming import PLOT_NAME, QUALITY_NAME, quality_piece
+from llmcourse.quantize_gguf.timing import record_run
 
 # What is kept of a measurement, by the names of llama/quality.py.
 _FIGURES = ("perplexity", "perplexity_error", "mean_kld", "mean_kld_error", "kld_99", "max_kld", "same_top")
@@ -39,6 +41,7 @@ class Measuring:
     source: Path
     folder: Path
     threads: int
+    parameters: int
 
     @cached_property
     def _text_sha256(self) -> str:
@@ -57,13 +60,19 @@ class Measuring:
 
     def base(self) -> Iterator[Event | OutputFile]:
         """Run the unquantized model over the text; windows that were run already are not run again."""
-        with llama("quality", self.folder / self.key / "base") as child:
-            yield from child.run(self._settings("base", self.source), child.scratch)
+        yield from self._measured("base", "original", self.source)
 
     def compare(self, name: str, path: Path) -> Iterator[Event | OutputFile]:
         """Run a type over the text; afterwards `figures(name)` has the result."""
+        yield from self._measured(name, "compare", path)
+
+    def _measured(self, name: str, rate: str, source: Path) -> Iterator[Event | OutputFile]:
         with llama("quality", self.folder / self.key / name) as child:
-            yield from child.run(self._settings("compare", path), child.scratch)
+            is_anew, begin = not any(child.scratch.iterdir()), time.monotonic()
+            task = "base" if rate == "original" else rate
+            yield from child.run(self._settings(task, source), child.scratch)
+            if is_anew:  # else an earlier run did a part, and the time says nothing
+                record_run(rate, time.monotonic() - begin, child.result()["chunks"], self.parameters)
 
     def figures(self, name: str) -> dict[str, Any]:
         result = self.folder / self.key / name / "scratch" / "result.json"

@@ -55,6 +55,10 @@ TYPES: dict[str, TypeFacts] = {
     "Q1_0": TypeFacts(1.6, 10, "for models trained in one bit"),
 }
 
+# Seconds of one core to run 1,000 tokens through 10⁹ parameters: the unquantized model while it is watched,
+# the same while its predictions are kept, and a type of it.  Machines keep their own (core/rates.py).
+RUN_SECONDS = {"imatrix": 60.0, "original": 60.0, "compare": 40.0}
+
 # llama-quantize's short names.
 ALIASES = {"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M"}
 # llama.cpp keeps these as they are; they say how precise the file is, not how it was quantized.
