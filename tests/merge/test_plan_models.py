@@ -244,7 +244,7 @@ def test_a_model_is_no_lora() -> None:
         (
             {name: with_config(model(name), model_type="gpt2") for name in ("org/a", "org/b", "org/c")},
             "architecture: mergekit makes no mixture of gpt2 models. "
-            "Use Llama, Mistral, Qwen2, Qwen3 or DeepSeek models.",
+            "Use models of one of these kinds: llama, mistral, qwen2, qwen3.",
         ),
         (
             {"org/c": with_config(model("org/c"), intermediate_size=99)},
@@ -361,3 +361,60 @@ def test_token_without_an_embedding_stops_a_merge_that_matches_tokens() -> None:
     assert "org/a: The tokenizer of org/a has the token '<pad>' with the id 8" in line
     made = said_of_tokenizers(LINEAR, beyond, beyond)
     assert len(made) == 2 and all("'<pad>'" in line for line in made)
+
+
+SHARED = "shared_experts: [{source_model: org/b}]"
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "what"),
+    [
+        ("llama", f"architecture: mixtral\n{SHARED}", "A Mixtral mixture has no shared experts"),
+        ("qwen3", SHARED, "A Qwen3 Moe mixture has no shared experts"),
+        ("qwen2", "", "A Qwen mixture has exactly one shared expert, and here are 0"),
+        (
+            "qwen2",
+            SHARED,
+            "gate_mode: hidden the shared expert of a Qwen mixture needs positive_prompts",
+        ),
+        ("llama", "architecture: qwen3", "mergekit makes no mixture of llama models as architecture: qwen3"),
+        ("gemma", "", "mergekit makes no mixture of gemma models"),
+        ("deepseek", "", "mergekit makes no mixture of deepseek models"),
+    ],
+)
+def test_mixture_that_mergekit_does_not_make_is_refused(kind: str, more: str, what: str) -> None:
+    models = {name: with_config(model(name), model_type=kind) for name in ("org/a", "org/b", "org/c")}
+    assert any(what in line for line in said(plan_of(f"{MIXTURE}{more}\n", models)))
+
+
+@pytest.mark.parametrize(("kind", "more"), [("llama", ""), ("llama", SHARED), ("qwen3", "")])
+def test_mixture_that_mergekit_makes_has_nothing_against_it(kind: str, more: str) -> None:
+    models = {name: with_config(model(name), model_type=kind) for name in ("org/a", "org/b", "org/c")}
+    assert said(plan_of(f"{MIXTURE}{more}\n", models)) == []
+
+
+LORA = "merge_method: linear\nmodels: [{model: org/a+org/lora, parameters: {weight: 1}}]"
+MODULE = "base_model.model.model.layers.0.self_attn.q_proj"
+
+
+@pytest.mark.parametrize(
+    ("tensors", "what"),
+    [
+        ({"base_model.model.model.embed_tokens.weight": (11, 4)},
+         "trained with 11 tokens (model.embed_tokens), and org/a has 8"),
+        ({"base_model.model.lm_head.weight": (11, 4)}, "trained with 11 tokens (lm_head), and org/a has 8"),
+        ({f"{MODULE}.lora_A.weight": (2, 5)}, "its model.layers.0.self_attn.q_proj has 5 columns"),
+        ({f"{MODULE}.lora_B.weight": (6, 2)}, "its model.layers.0.self_attn.q_proj has 6 rows"),
+        ({"base_model.model.h.0.attn.lora_A.weight": (2, 4)}, "which has no h.0.attn"),
+    ],
+)  # fmt: skip
+def test_lora_that_does_not_fit_its_base_is_refused(tensors: dict[str, tuple[int, int]], what: str) -> None:
+    headers = {name: Tensor(shape, "F32", 8, "adapter_model.safetensors") for name, shape in tensors.items()}
+    [line] = said(plan_of(LORA, {"org/lora": replace(adapter("org/lora"), tensors=headers)}))
+    assert what in line
+
+
+def test_lora_that_fits_has_nothing_against_it() -> None:
+    shapes = {f"{MODULE}.lora_A.weight": (2, 4), f"{MODULE}.lora_B.weight": (4, 2)}
+    headers = {name: Tensor(shape, "F32", 8, "adapter_model.safetensors") for name, shape in shapes.items()}
+    assert said(plan_of(LORA, {"org/lora": replace(adapter("org/lora"), tensors=headers)})) == []

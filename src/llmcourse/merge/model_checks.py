@@ -7,6 +7,7 @@ from llmcourse.core.model import ModelFacts, Tensor
 from llmcourse.core.plan import Check, fail, ok, warn
 from llmcourse.merge.layers import LAYER, Member, Models, facts_of, layer_count, members, with_layer
 from llmcourse.merge.left_out_checks import account_checks
+from llmcourse.merge.mixture_checks import mixture_checks
 from llmcourse.merge.options import MergeOptions
 from llmcourse.merge.recipe import Moe, OutputSlice, Recipe, Reference
 from llmcourse.merge.tokenizer_checks import (
@@ -15,8 +16,6 @@ from llmcourse.merge.tokenizer_checks import (
     stage_vocabulary_checks,
     tokenizer_checks,
 )
-
-_MOE_TYPES = ("llama", "mistral", "qwen2", "qwen3", "deepseek")
 
 
 def recipe_model_checks(
@@ -200,17 +199,7 @@ def _tokenizer_sentence(how: str | Reference) -> str:
 def moe_model_checks(moe: Moe, models: Models, tokenizers: Tokenizers) -> Iterator[Check]:
     """Experts must be alike. Source: mergekit 0.1.5, moe/*.py (supports_config)."""
     references = moe.references()
-    kinds = {str(ref): str(facts_of(ref, models).config.get("model_type")) for ref in references}
-    if len(set(kinds.values())) > 1:
-        listed = ", ".join(f"{model} is {kind}" for model, kind in kinds.items())
-        yield fail(
-            "architecture", f"The experts' architectures differ: {listed}.", "Use experts of one kind."
-        )
-    elif not any(kind in _MOE_TYPES for kind in kinds.values()):
-        yield fail("architecture", f"mergekit makes no mixture of {next(iter(kinds.values()))} models.",
-                   "Use Llama, Mistral, Qwen2, Qwen3 or DeepSeek models.")  # fmt: skip
-    else:
-        yield ok("architecture", f"{len(moe.experts)} experts of {next(iter(kinds.values()))}")
+    yield from mixture_checks(moe, models)
     base = facts_of(references[0], models)
     for reference in references[1:]:
         expert = facts_of(reference, models)

@@ -10,6 +10,7 @@ from llmcourse.core.machine import Machine
 from llmcourse.core.model import ModelFacts
 from llmcourse.core.model_checks import adapter_base_checks, weights_checks
 from llmcourse.core.plan import Check, Estimate, Facts, Plan, fail, failure, mistake, ok, warn
+from llmcourse.merge.adapter_checks import lora_checks
 from llmcourse.merge.config import Config, walk_stages
 from llmcourse.merge.left_out_checks import asks, config_checks
 from llmcourse.merge.methods import METHODS
@@ -195,8 +196,10 @@ def _adapter_checks(stage: Recipe | Moe, models: dict[str, ModelFacts]) -> Itera
                 str(reference), f"{reference.lora} is no LoRA adapter.", "Write model+lora, in this order."
             )
         elif reference.lora:
-            base = models[reference.model]
-            yield from adapter_base_checks(reference.lora, models[reference.lora], base)
+            lora, base = models[reference.lora], models[reference.model]
+            yield from adapter_base_checks(reference.lora, lora, base)
+            if not base.is_adapter:
+                yield from lora_checks(reference.lora, lora, reference.model, base)
 
 
 def _weights_checks(stage: Recipe | Moe, models: dict[str, ModelFacts]) -> Iterator[Check]:
