@@ -78,7 +78,8 @@ def brought(extra: str) -> set[str]:
             if requirement.marker is None or requirement.marker.evaluate({"extra": chosen}):
                 next_name = canonicalize_name(requirement.name)
                 waiting += [(next_name, extra) for extra in ("", *requirement.extras)]
-    return {name for name, _ in seen} - {"llmcourse"}
+    # pip is in every environment, in whatever version, and is not pinned either.
+    return {name for name, _ in seen} - {"llmcourse", "pip"}
 
 
 def table(names: set[str], packages: dict[str, Package]) -> str:

@@ -12,10 +12,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from rich.console import Console as Terminal
-from rich.table import Table
-
-from llmcourse.core.console import Console, human_bytes, human_seconds
+from llmcourse.core.console import Console, human_seconds
 from llmcourse.core.errors import LlmcourseError
 from llmcourse.core.progress import Progress
 from llmcourse.testing.demo.hub import USER, demo_hub, models, write_texts
@@ -64,8 +61,6 @@ def _run(folder: Path, console: Console) -> None:
         for command in COMMANDS:
             console.note(f"\n$ llmcourse {command}")
             _in(folder, f"{sys.executable} -m llmcourse {command}", environment)
-            if command.startswith("quantize-gguf"):
-                _show_types(folder / "gguf")
     _ask(folder, console)
 
 
@@ -74,21 +69,6 @@ def _in(folder: Path, command: str, environment: Mapping[str, str]) -> None:
     code = subprocess.run(["sh", "-c", command], cwd=folder, env=os.environ | environment, check=False)
     if code.returncode != 0:
         sys.exit(code.returncode)
-
-
-def _show_types(folder: Path) -> None:
-    measured = json.loads((folder / "quality.json").read_text(encoding="utf-8"))
-    perplexity = measured["base_perplexity"]
-    table = Table(title=f"What each type costs (the original's perplexity is {perplexity:.2f})")
-    for heading in ("type", "size", "bits per weight", "perplexity", "KL divergence", "same top token"):
-        table.add_column(heading, justify="left" if heading == "type" else "right")
-    for row in measured["types"]:
-        quality = row["quality"]
-        table.add_row(
-            row["type"], human_bytes(row["size"]), f"{row['bits_per_weight']:.2f}",
-            f"{quality['perplexity']:.2f}", f"{quality['mean_kld']:.1e}", f"{quality['same_top']:.1%}",
-        )  # fmt: skip
-    Terminal().print(table)
 
 
 def _ask(folder: Path, console: Console) -> None:
