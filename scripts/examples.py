@@ -175,7 +175,7 @@ def main(arguments: Sequence[str]) -> int:
                 if not fine:
                     print(ended.stdout + ended.stderr)
                 elif example.shown:
-                    outputs[example.shown] = output(ended)
+                    outputs[example.shown] = output(ended).replace(f"{folder}/", "")
                     if chosen.write and page == README:  # each at once: the page takes minutes
                         (ROOT / page).write_text(rewritten(text, outputs), encoding="utf-8")
         shutil.rmtree(folder)
