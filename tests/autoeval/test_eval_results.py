@@ -127,6 +127,7 @@ def test_the_card_s_body_has_a_table_between_markers_of_the_suite() -> None:
     both = with_table(after, other, groups, tasks, [], "https://x")
     assert both.startswith(after) and both.count("## Evaluation: ") == 2
     assert with_table(CARD, chosen, [], [], [], "https://x") == CARD
+    assert "All figures" not in with_table(CARD, chosen, groups, tasks, ["Made by x."], "")
 
 
 def test_a_group_that_failed_is_in_no_average() -> None:

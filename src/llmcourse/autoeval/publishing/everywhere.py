@@ -123,7 +123,8 @@ def _to_model(
         with hub.translated(place.repo, PublishError):
             source = source if hub.is_private(place) else artifact.hub.url  # a private one's name is private
     model = hub.editable(*hub_place, "publish.hub")
-    return model_repository.put(model, suite, results, source, evaluator, about)
+    everything = "" if source == _EVALUATOR_URL else source
+    return model_repository.put(model, suite, results, source, evaluator, about, everything)
 
 
 def _to_leaderboard(repo: str, row: Row) -> dict[str, str]:

@@ -21,6 +21,7 @@ def put(
     source_url: str,
     evaluator: str,
     about: Sequence[str] = (),
+    results_url: str = "",
 ) -> dict[str, str]:
     """One commit, or one pull request, with what is new; none where all is there.
 
@@ -31,6 +32,7 @@ def put(
         results: outcomes by task.
         evaluator: the program and its version, as `lm-eval 0.4.13`.
         about: sentences on how figures were made.
+        results_url: where all figures are, empty where they are not published.
 
     Raises:
         PublishError: the Hub refused, or the card cannot be changed without harm.
@@ -45,7 +47,7 @@ def put(
     def change(texts: Any) -> dict[str, str | None]:
         card = with_figures(texts[_CARD] or "", name, suite, groups, source)
         told = [f"Made by llmcourse with {evaluator}.", *about]
-        card = with_table(card, suite, groups, published, told, source_url)
+        card = with_table(card, suite, groups, published, told, results_url)
         return {path: made, _CARD: card or None}
 
     url = hub.edit(place, [path, _CARD], change, f"Add results of {suite.name} evaluated by llmcourse")

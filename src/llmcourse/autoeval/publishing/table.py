@@ -14,12 +14,13 @@ def with_table(
     groups: Sequence[GroupFigure],
     tasks: Iterable[Figure],
     about: Sequence[str],
-    source_url: str,
+    results_url: str,
 ) -> str:
     """The card with the suite's table between markers of its own; as it is where there are no figures.
 
     Args:
         about: sentences on how figures were made, which stand below the table.
+        results_url: where all figures are, empty where they are not published.
 
     Raises:
         PublishError: the markers in the card are not one pair, or it ends inside a code block.
@@ -34,7 +35,7 @@ def with_table(
         f"|{'---:|' * len(groups)}",
         f"| {' | '.join(f'{figure.value:.2f}' for figure in groups)} |",
         "",
-        " ".join([f"[All figures]({source_url}).", *about]),
+        " ".join([*([f"[All figures]({results_url})."] if results_url else []), *about]),
     ]
     rows = list(_rows(tasks))
     if len(rows) > sum(not figure.is_average for figure in groups):
