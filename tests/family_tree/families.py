@@ -63,6 +63,18 @@ def small() -> Graph:
     )  # fmt: skip
 
 
+def merged_of_many() -> Graph:
+    """A merge of three merges, which have six parents each: many words where edges come together."""
+    middle = [f"demo/Middle-{number}-7B" for number in range(3)]
+    parents = {name: [f"lab/{name[12]}-Parent-{number}-7B" for number in range(6)] for name in middle}
+    nodes = [
+        model(name) for name in ("demo/Top-7B", *middle, *(one for own in parents.values() for one in own))
+    ]
+    edges = [merged(name, "demo/Top-7B", 1 / 3) for name in middle]
+    edges += [merged(one, name, 0.123456, "dare_ties") for name, own in parents.items() for one in own]
+    return graph(("demo/Top-7B",), nodes, edges)
+
+
 def everything() -> Graph:
     """Every state, every relation and kind of licence, a cycle, a disagreement, a model of two sides."""
     root = "demo/Family-7B"

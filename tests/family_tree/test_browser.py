@@ -102,6 +102,16 @@ def test_all_of_a_small_family_is_seen_at_once_and_nothing_overlaps(opened: Open
         assert 0 < x < 1400 and 0 < y < 900
 
 
+@pytest.mark.parametrize("opened", [families.everything, families.merged_of_many], indirect=True)
+def test_no_two_words_on_edges_cover_each_other(opened: Opened) -> None:
+    labels = opened.page.evaluate("familyTree.labels()")
+    assert len(labels) >= 10
+    for place, one in enumerate(labels):
+        for other in labels[place + 1 :]:
+            beside = one["right"] < other["left"] or other["right"] < one["left"]
+            assert beside or abs(one["y"] - other["y"]) >= 13, (one, other)
+
+
 def test_parents_stand_left_of_their_children(opened: Opened) -> None:
     for edge in families.everything().edges:
         if not edge.closes_cycle and "#" not in edge.child:

@@ -1,6 +1,7 @@
 """What is looked at: the machine, the extras, programs, the Hub and its token. Nothing is changed."""
 
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -50,6 +51,8 @@ def look(commands: tuple[str, ...]) -> Iterator[Finding]:
     for command in commands:
         if command in EXTRAS:
             yield _extra(command)
+    if "quantize-gptq" in commands:
+        yield _packing_tools()
     if "quantize-exl2" in commands:
         yield from _cuda()
     if "family-tree" in commands:
@@ -172,6 +175,20 @@ def _cuda() -> Iterator[Finding]:
     built = "environment" in present()
     what = "built" if built else "the first run builds it (5.4 GB)"
     yield Finding("environment of exllamav2", "ok", what, command=command)
+
+
+def _packing_tools() -> Finding:
+    """What gptqmodel compiles its packing with, which it does for models of 10^9 parameters and more."""
+    tools = {"g++": shutil.which("c++") or shutil.which("g++"), "ninja": shutil.which("ninja")}
+    missing = [name for name, place in tools.items() if place is None]
+    if not missing:
+        return Finding("g++ and ninja", "ok", "compile gptqmodel's packing for large models, once")
+    return Finding(
+        " and ".join(missing),
+        "missing",
+        f"{' and '.join(missing)} is not there; GPTQ of large models packs weights more slowly then.",
+        "Run: pip install ninja" if missing == ["ninja"] else "Install g++ and ninja.",
+    )
 
 
 def _graphviz() -> Finding:

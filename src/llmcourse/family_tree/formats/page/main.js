@@ -181,6 +181,7 @@ window.familyTree = {
   },
   isVisible: (node) => Boolean(visible[node]),
   shown: () => visibleNodes.map((node) => ({ node, x: shownX[node], y: shownY[node], width: WIDTH, height: HEIGHT })),
+  labels: () => paintedLabels,
   open: goTo,
   state: () => ({ ...view, selected: marked.selected, current: marked.current, count: COUNT, visible: visibleNodes.length }),
 };

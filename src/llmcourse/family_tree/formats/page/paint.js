@@ -134,21 +134,49 @@ function paintArrow(index) {
   pen.fill();
 }
 
+const LABEL_HEIGHT = 13;
+let paintedLabels = []; // of the last picture, for those who ask
+
 // Beside the child (within a grid it is in the child's own box): there an edge has parted from its siblings.
 function paintLabels(labelled, colours) {
   pen.font = `11px ${FONT}`;
   pen.textAlign = "right";
   pen.textBaseline = "middle";
+  const placed = [];
+  paintedLabels = placed;
   for (const [index, colour] of labelled) {
     const edge = EDGES[index];
     const several = parentEdges[edge.child].filter((other) => visible[EDGES[other].parent]);
     const order = several.sort((a, b) => shownY[EDGES[a].parent] - shownY[EDGES[b].parent]).indexOf(index);
     const x = shownX[edge.child] - WIDTH / 2 - (further[LEFT][edge.child].length ? 16 : 12);
     const y = shownY[edge.child] + (order - (several.length - 1) / 2) * 13 + (several.length === 1 ? -7 : 0);
+    const words = cutTo(edge.words, x - (shownX[edge.parent] + WIDTH / 2) - 8);
+    const place = freePlace(placed, x - pen.measureText(words).width, x, y);
+    if (place === null) continue; // the panel beside the picture has it
     pen.lineWidth = 3;
     pen.strokeStyle = colours.page;
-    pen.strokeText(edge.words, x, y);
+    pen.strokeText(words, x, place);
     pen.fillStyle = colour;
-    pen.fillText(edge.words, x, y);
+    pen.fillText(words, x, place);
   }
+}
+
+// Words cut to a width with an ellipsis; where their parent stands behind them they have all the room there is.
+function cutTo(words, room) {
+  if (room <= 0 || pen.measureText(words).width <= room) return words;
+  let length = words.length - 1;
+  while (length > 1 && pen.measureText(`${words.slice(0, length)}…`).width > room) length -= 1;
+  return `${words.slice(0, length)}…`;
+}
+
+// The height nearest to y at which a label from left to right covers no other, or null; it is then taken.
+function freePlace(placed, left, right, y) {
+  for (const step of [0, 1, -1, 2, -2]) {
+    const at = y + step * LABEL_HEIGHT;
+    if (placed.every((other) => other.right < left || other.left > right || Math.abs(other.y - at) >= LABEL_HEIGHT)) {
+      placed.push({ left, right, y: at });
+      return at;
+    }
+  }
+  return null;
 }
