@@ -28,7 +28,7 @@ def build(folder: Path, report: ProgressCallback) -> None:
         "read back into bfloat16. Channels were moved and scaled so that the function is the same and the "
         "weights lie on no quantization's grid."
     )
-    _write(model, tokenizer, folder / "base", _card(BASE_ID, base, _FROM, "quantized"))
+    _write(model, tokenizer, folder / "base", _card(BASE_ID, base, None))
     tunes = (("python", PYTHON_ID, "Python", 0.15), ("merging", MERGING_ID, "merging models", 0.57))
     for name, model_id, subject, start in tunes:
         tuned = copy.deepcopy(model)
@@ -36,7 +36,7 @@ def build(folder: Path, report: ProgressCallback) -> None:
         rows = [_ROWS / f"{name}.jsonl", _ROWS / "general.jsonl"]
         fine_tune(tuned, tokenizer, rows, 1, _part(report, f"fine-tune on {subject}", start))
         text = f"{BASE_ID}, its last layers trained for half a minute on 24 questions about {subject}."
-        _write(tuned, tokenizer, folder / name, _card(model_id, text, BASE_ID, "finetune"))
+        _write(tuned, tokenizer, folder / name, _card(model_id, text, BASE_ID))
     report("done", 1.0)
 
 
@@ -57,14 +57,14 @@ def _write(model: LlamaForCausalLM, tokenizer: Any, folder: Path, card: ModelCar
     card.save(folder / "README.md")
 
 
-def _card(model_id: str, text: str, parent: str, relation: str) -> ModelCard:
+def _card(model_id: str, text: str, parent: str | None) -> ModelCard:
     data = ModelCardData(
         language="en",
         license="apache-2.0",
         library_name="transformers",
         pipeline_tag="text-generation",
         base_model=parent,
-        base_model_relation=relation,
+        base_model_relation="finetune" if parent else None,
     )
     title = model_id.partition("/")[2]
     return ModelCard(
