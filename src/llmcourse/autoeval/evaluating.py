@@ -45,6 +45,7 @@ class Evaluator:
         self.groups = groups
         self.progress = progress
         self._tasks: dict[str, Any] = {}
+        self._chances: dict[str, Any] = {}  # states of all chance when a task had been loaded
 
     def evaluate(self, model: Any, unit: Unit, label: str, folder: Path) -> TaskResult:
         """What the model reaches; `label` is shown; samples, if they are kept, go into `folder`.
@@ -55,7 +56,7 @@ class Evaluator:
         begin = time.monotonic()
         loaded = self._loaded(unit.task)
         runtime = self.config.runtime
-        self._seed(loaded)
+        self._chance_of(unit.task.name)
         counts = getattr(model, "counts", None) or Counts()  # lm-eval's model of vLLM tells nothing
         counts.begin()
         found = evaluate(
@@ -97,9 +98,11 @@ class Evaluator:
         """
         if wanted.name not in self._tasks:
             with self.progress.step(f"load {wanted.name}"):
+                self._seed()
                 manager = TaskManager(include_path=folders_of([wanted.name]), include_defaults=False)
                 self._tasks[wanted.name] = manager.load([wanted.name])
                 self._set_generation(self._tasks[wanted.name])
+                self._chances[wanted.name] = (random.getstate(), np.random.get_state(), torch.get_rng_state())
         loaded = self._tasks[wanted.name]
         for name, task in loaded["tasks"].items():
             own = task.get_config("num_fewshot")
@@ -120,14 +123,24 @@ class Evaluator:
             if task.get_config("output_type") == "generate_until":
                 task.set_config(key="generation_kwargs", value=dict(arguments), update=True)
 
-    def _seed(self, loaded: Any) -> None:
-        """As lm-eval's simple_evaluate does before each evaluation."""
+    def _seed(self) -> None:
+        """As lm-eval's simple_evaluate does before it loads a task: GPQA shuffles its choices then."""
         seed = self.config.runtime.seed
         random.seed(seed)
         np.random.seed(_OTHER_SEED + seed)
         torch.manual_seed(_OTHER_SEED + seed)
-        for task in loaded["tasks"].values():
-            task.set_fewshot_seed(seed=_OTHER_SEED + seed)
+
+    def _chance_of(self, task: str) -> None:
+        """Chance as it was when the task had been loaded, so that each model is asked as the first one is.
+
+        The sampler of examples is seeded anew too, as a task that is loaded for one model has it.
+        """
+        state, numpy_state, torch_state = self._chances[task]
+        random.setstate(state)
+        np.random.set_state(numpy_state)
+        torch.set_rng_state(torch_state)
+        for loaded in self._tasks[task]["tasks"].values():
+            loaded.set_fewshot_seed(seed=_OTHER_SEED + self.config.runtime.seed)
 
 
 def failed(unit: Unit, reason: str, seconds: float = 0.0) -> TaskResult:
