@@ -79,7 +79,7 @@ def examples(page: str) -> Iterator[Example]:
     for block in _BLOCK.finditer(text):
         if block[1] in _SHELLS:
             for line in block[2].replace("\\\n", " ").splitlines():
-                if command := line.strip().removeprefix("$ "):
+                if command := line.partition(" # ")[0].strip().removeprefix("$ "):
                     yield Example(page, command)
         elif not block[1] and block[2].startswith("$ "):
             yield from _with_output(page, block[2], block.start(2))
