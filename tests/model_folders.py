@@ -18,6 +18,18 @@ def llama_shapes(layers: int = 2, hidden: int = 4, vocab: int = 8) -> dict[str, 
     return shapes | {"model.norm.weight": (hidden,), "lm_head.weight": (vocab, hidden)}
 
 
+def whole_llama_shapes(layers: int = 2, hidden: int = 4, vocab: int = 8) -> dict[str, tuple[int, ...]]:
+    """All parts of a Llama."""
+    shapes = llama_shapes(layers, hidden, vocab)
+    square = {f"self_attn.{name}_proj": (hidden, hidden) for name in "qkvo"}
+    wide = {"mlp.gate_proj": (2 * hidden, hidden), "mlp.up_proj": (2 * hidden, hidden)}
+    norms = {"input_layernorm": (hidden,), "post_attention_layernorm": (hidden,)}
+    parts: dict[str, tuple[int, ...]] = {**square, **wide, "mlp.down_proj": (hidden, 2 * hidden), **norms}
+    for layer in range(layers):
+        shapes |= {f"model.layers.{layer}.{name}.weight": shape for name, shape in parts.items()}
+    return shapes
+
+
 def llama_config(layers: int = 2, hidden: int = 4, vocab: int = 8) -> dict[str, Any]:
     return {
         "architectures": ["LlamaForCausalLM"],
@@ -47,7 +59,7 @@ def write_model(folder: Path, card: str = "", shapes: Shapes | None = None) -> P
     """A whole model of two layers in one file."""
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(llama_config()))
-    (folder / "model.safetensors").write_bytes(safetensors(shapes or llama_shapes()))
+    (folder / "model.safetensors").write_bytes(safetensors(shapes or whole_llama_shapes()))
     (folder / "tokenizer.json").write_text("{}")
     if card:
         (folder / "README.md").write_text(card)

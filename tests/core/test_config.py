@@ -51,8 +51,8 @@ def refusal(folder: Path, text: str, *overrides: str) -> LlmcourseError:
         ("hub: {private: true}", "hub.repo is missing.", "Add the key 'repo'.", "1:1"),
         (
             "bits: many",
-            "bits: input should be a valid integer, unable to parse string as an integer (it is 'many').",
-            "Correct bits.",
+            "bits is 'many', where a whole number belongs.",
+            "Write a whole number.",
             "1:1",
         ),
     ],

@@ -201,7 +201,7 @@ def test_references_are_dumped_as_people_write_them(tmp_path: Path) -> None:
         ("models: [{model: }]\nmerge_method: ties", "a model is missing here"),
         ("- a\n- b\n", "A merge must be a mapping of keys."),
         ("merge: [5]\n", "A merge must be a mapping of keys."),
-        (f"{MOE}experts_per_token: 0\n", "greater than or equal to 1"),
+        (f"{MOE}experts_per_token: 0\n", "experts_per_token is 0."),
         (MOE.replace("random", "psychic"), "gate_mode"),
         (f"merge:\n{indented(SLERP)}profile: tpu\n", "profile"),
     ],

@@ -16,8 +16,8 @@ from pydantic import BaseModel
 from llmcourse.core.extras import library_version
 from llmcourse.merge import recipe
 from llmcourse.merge.methods import MERGEKIT_VERSION, METHODS
-from llmcourse.merge.options import MergeOptions
-from llmcourse.merge.recipe_checks import CHAT_TEMPLATES, DTYPES, MOE_ARCHITECTURES
+from llmcourse.merge.options import DTYPES, MergeOptions
+from llmcourse.merge.recipe_checks import CHAT_TEMPLATES, MOE_ARCHITECTURES
 
 Told = dict[str, Any]
 

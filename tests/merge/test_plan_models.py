@@ -91,14 +91,6 @@ def test_a_model_may_be_read_as_another_architecture() -> None:
             ],
         ),
         (
-            "[2, 0]",
-            "[0, 2]",
-            [
-                "layer_range: Layers 2 to 0 of org/a do not exist; it has 2. "
-                "Choose a range inside [0, 2], its start below its end.",
-            ],
-        ),
-        (
             "[0, 1]",
             "[0, 2]",
             [

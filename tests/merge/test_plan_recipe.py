@@ -68,12 +68,13 @@ def test_a_sound_recipe_has_nothing_against_it() -> None:
         ),
         (
             weighted("ties", "parameters: {density: high}"),
-            "parameters: density is 'high', which is no float. "
-            "Write a float, or a list of them as a gradient.",
+            "parameters: density is 'high', which is no number. "
+            "Write a number, or a list of them as a gradient.",
         ),
         (
-            weighted("ties", "parameters: {density: [0.1, [{value: x}]]}"),
-            "parameters: density is 'x', which is no float. Write a float, or a list of them as a gradient.",
+            weighted("ties", "parameters: {density: [{filter: mlp, value: 0.1}, {value: x}]}"),
+            "parameters: density is 'x', which is no number. "
+            "Write a number, or a list of them as a gradient.",
         ),
         (
             "models: [{model: org/a, parameters: {weight: 1}}, {model: org/b, parameters: {weight: -1}}]\n"
@@ -85,6 +86,11 @@ def test_a_sound_recipe_has_nothing_against_it() -> None:
             weighted("della", "parameters: {density: 0.9, epsilon: 0.2}"),
             "parameters: della needs density ± epsilon inside 0 to 1; org/b has 0.9 ± 0.2. "
             "Lower epsilon, or move density to the middle.",
+        ),
+        (
+            weighted("ties", weight="[{filter: mlp, value: 1}]"),
+            "parameters: ties needs weight for org/b, and none of its filters names "
+            "model.embed_tokens.weight. End its list with an entry that has a value and no filter.",
         ),
         (
             weighted("ties", "dtype: bf16"),
@@ -117,12 +123,6 @@ def test_what_mergekit_would_refuse_late_is_refused_at_once(text: str, message: 
         (
             weighted("ties", "parameters: {colour: 1}"),
             "parameters: mergekit ignores 'colour': ties has no such parameter.",
-        ),
-        (
-            weighted("ties", weight="[{filter: mlp, value: 1}]"),
-            "parameters: weight for org/b has filters only; a tensor that none of them names "
-            "stops the merge. "
-            "End its list with an entry that has a value and no filter.",
         ),
         (
             weighted("ties") + "options: {trust_remote_code: true}",

@@ -25,9 +25,9 @@ def refused(result: Result, hub: LoopbackHub, exit_code: int = 4) -> str:
     [
         ("merge_method=dare-ties", 2, "'dare-ties' is no merge method", "Did you mean 'dare_ties'?"),
         ("slices.0.sources.0.layer_range=[0, 40]", 4, "Layers 0 to 40 of", "inside [0, 4]"),
-        ("slices.0.sources.0.layer_range=[3, 1]", 4, "Layers 3 to 1 of", "its start below its end"),
+        ("slices.0.sources.0.layer_range=[3, 1]", 2, "layer_range [3, 1] has no layers", "Write the first"),
         ("base_model=null", 2, "slerp needs a base_model", "Add base_model"),
-        ("parameters.t=half", 2, "t is 'half', which is no float", "Write a float"),
+        ("parameters.t=half", 2, "t is 'half', which is no number", "Write a number"),
         ("dtype=bf16", 2, "dtype 'bf16' is not known", "bfloat16"),
         (
             "slices.0.sources.1.model=llmcourse-demo/tiny-lama",

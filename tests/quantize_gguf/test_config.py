@@ -118,7 +118,7 @@ def test_a_split_is_written_as_llama_cpp_s_own_tool_has_it(written: str, size: i
         ("split: 20", "split"),
         ("imatrix: {text: a.txt, file: b.gguf}", "imatrix needs a text or a file"),
         ("imatrix: {}", "imatrix needs a text or a file"),
-        ("imatrix: {text: a.txt, chunks: 0}", "imatrix.chunks: input should be greater than or equal to 1"),
+        ("imatrix: {text: a.txt, chunks: 0}", "imatrix.chunks is 0."),
         ("imatrix: {text: a.txt, chunk: 4}", "'chunk' is not a known key"),
         ("quality: {chunks: 4}", "quality.text is missing"),
         ("quality: {text: a.txt, chunks: many}", "quality.chunks"),

@@ -3,19 +3,19 @@
 Every error says the place where the value was written, and all are found at once.
 """
 
-import difflib
 import re
-import types
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar, Union, get_args, get_origin
+from typing import ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from llmcourse.core.artifact import HubKind
+from llmcourse.core.config_errors import config_errors
+from llmcourse.core.config_errors import unknown_key as unknown_key
 from llmcourse.core.documents import Document, Location, read_documents
-from llmcourse.core.errors import ConfigError, LlmcourseError, Problems
+from llmcourse.core.errors import ConfigError, Problems
 from llmcourse.core.local_paths import Kind, from_folder
 from llmcourse.core.model import ModelRef
 from llmcourse.core.overrides import apply_override
@@ -195,71 +195,5 @@ def validate(model: type[Config], document: Document) -> Config:
     try:
         return model.model_validate(document.data)
     except ValidationError as error:
-        raise _problems(error, document, model) from None
-
-
-def _problems(error: ValidationError, document: Document, model: type[ConfigFile]) -> LlmcourseError:
-    errors = [_problem(dict(item), document, model) for item in error.errors(include_url=False)]
-    return errors[0] if len(errors) == 1 else Problems(errors)
-
-
-def _problem(item: Mapping[str, Any], document: Document, model: type[ConfigFile]) -> ConfigError:
-    location = _real_location(item["loc"], document.data)
-    dotted = ".".join(map(str, model.shown_location(location))) or "the config"
-    where = document.where(location)
-    if item["type"] == "extra_forbidden":
-        known = sorted(_keys_at(model, item["loc"][:-1]))
-        return unknown_key(str(item["loc"][-1]), known, where)
-    if item["type"] == "missing":
-        return ConfigError(f"{dotted} is missing.", f"Add the key {item['loc'][-1]!r}.", where)
-    if item["type"] == "literal_error":
-        known_values = str(item["ctx"]["expected"])
-        return ConfigError(f"{dotted} cannot be {item['input']!r}.", f"Use {known_values}.", where)
-    message = str(item["msg"]).removeprefix("Value error, ")
-    what, _, fix = message.partition(" | ")
-    what = what.rstrip(".")
-    shown = "" if isinstance(item["input"], dict | list) else f" (it is {item['input']!r})"
-    if fix:
-        return ConfigError(f"{what}.", fix, where)
-    return ConfigError(f"{dotted}: {what[:1].lower()}{what[1:]}{shown}.", f"Correct {dotted}.", where)
-
-
-def unknown_key(key: str, known: Sequence[str], where: str | None) -> ConfigError:
-    near = difflib.get_close_matches(key, known, 1)
-    fix = f"Did you mean {near[0]!r}?" if near else f"Known here: {', '.join(known)}."
-    return ConfigError(f"{key!r} is not a known key.", fix, where)
-
-
-def _real_location(location: Sequence[str | int], data: Any) -> Location:
-    """pydantic puts names of union members into a location; keep the parts that index the data."""
-    real: list[str | int] = []
-    part: Any
-    for index, part in enumerate(location):
-        last = index == len(location) - 1
-        if (isinstance(data, dict) and part in data) or (
-            isinstance(data, list) and isinstance(part, int) and part < len(data)
-        ):
-            data = data[part]
-        elif not (last and isinstance(data, dict)):
-            continue
-        real.append(part)
-    return tuple(real)
-
-
-def _keys_at(annotation: Any, location: Sequence[str | int]) -> set[str]:
-    """Names of the keys that the models reachable at `location` know."""
-    origin = get_origin(annotation)
-    if origin in (Union, types.UnionType):
-        return set().union(*(_keys_at(arg, location) for arg in get_args(annotation)))
-    if origin in (list, tuple, dict) and location:
-        return _keys_at(get_args(annotation)[-1], location[1:])
-    if hasattr(annotation, "__metadata__"):
-        return _keys_at(get_args(annotation)[0], location)
-    if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-        return set()
-    if not location:
-        return {info.alias or name for name, info in annotation.model_fields.items() if not info.exclude}
-    if location[0] in annotation.model_fields:
-        return _keys_at(annotation.model_fields[str(location[0])].annotation, location[1:])
-    # The part names a member of a union, not a key.
-    return _keys_at(annotation, location[1:])
+        errors = config_errors(error, document, model)
+        raise errors[0] if len(errors) == 1 else Problems(errors) from None

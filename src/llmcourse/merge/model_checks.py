@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from llmcourse.core.model import ModelFacts, Tensor
-from llmcourse.core.plan import Check, fail, ok, warn
+from llmcourse.core.plan import Check, fail, mistake, ok, warn
 from llmcourse.merge.layers import LAYER, Member, Models, facts_of, layer_count, members, with_layer
 from llmcourse.merge.left_out_checks import account_checks
 from llmcourse.merge.mixture_checks import mixture_checks
@@ -67,7 +67,7 @@ def range_checks(recipe: Recipe, models: Models) -> Iterator[Check]:
         yield from outside
         lengths = {source.layer_range[1] - source.layer_range[0] for source in part.sources}
         if len(lengths) > 1 and not outside:
-            yield fail(
+            yield mistake(
                 "layer_range",
                 f"The sources of slice {index} have {' and '.join(map(str, sorted(lengths)))} layers.",
                 "Give every source of a slice the same number of layers.",

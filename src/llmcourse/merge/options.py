@@ -1,5 +1,6 @@
 """mergekit's MergeOptions by their own names, and LazyMergekit's runtime profiles as sets of them."""
 
+import re
 from typing import Any
 
 from pydantic import Field, field_validator
@@ -14,6 +15,9 @@ PROFILES: dict[str, dict[str, Any]] = {
 }
 # Options that mergekit has and that mean nothing here; each field says why.
 WITHOUT_EFFECT = frozenset({"transformers_cache", "verbosity", "quiet", "async_write", "write_threads"})
+_DEVICE = re.compile(r"cpu|mps|auto|(cuda|xpu)(:\d+)?")
+# Numbers that weights may be in.
+DTYPES = ("bfloat16", "float16", "float32", "float64")
 _SUFFIXES = {"K": 10**3, "M": 10**6, "B": 10**9, "G": 10**9}
 
 
@@ -30,7 +34,7 @@ class MergeOptions(Strict):
     cuda: bool = Field(False, description="Compute on the GPU.")
     device: str | None = Field(None, description="Device to compute on, e.g. cuda:1.")
     low_cpu_memory: bool = Field(False, description="Keep intermediate tensors on the device.")
-    out_shard_size: int = Field(5_000_000_000, description="Bytes per output file, e.g. 5B or 500M.")
+    out_shard_size: int = Field(5_000_000_000, ge=1, description="Bytes per output file, e.g. 5B or 500M.")
     copy_tokenizer: bool = Field(True, description="Copy a tokenizer to the result.")
     clone_tensors: bool = Field(False, description="Copy tensors before writing them.")
     trust_remote_code: bool = Field(False, description="Run code that models bring (dangerous).")
@@ -42,7 +46,9 @@ class MergeOptions(Strict):
     quiet: bool = Field(False, description="-q is quiet.")
     read_to_gpu: bool = Field(False, description="Read weights straight to the device.")
     multi_gpu: bool = Field(False, description="Spread the work over all GPUs.")
-    num_threads: int | None = Field(None, ge=1, description="Threads for computing; all cores by default.")
+    num_threads: int | None = Field(
+        None, ge=1, le=4096, description="Threads for computing; all cores by default."
+    )
     gpu_rich: bool = Field(False, description="cuda, low_cpu_memory, read_to_gpu and multi_gpu together.")
     async_write: bool = Field(False, description="writing always overlaps computing.")
     write_threads: int = Field(1, description="there is one writing thread, as in mergekit.")
@@ -53,6 +59,24 @@ class MergeOptions(Strict):
         """mergekit's 5B, 500M, 100k. Its help says parameters; its code counts bytes, and so do we."""
         if isinstance(value, str) and value[-1:].upper() in _SUFFIXES and value[:-1].isdigit():
             return int(value[:-1]) * _SUFFIXES[value[-1:].upper()]
+        if isinstance(value, str) and not value.isdigit():
+            raise ValueError(
+                f"out_shard_size is {value!r}, which is no size | Write 5B, 500M, 100k, or bytes."
+            )
+        return value
+
+    @field_validator("lora_merge_dtype")
+    @classmethod
+    def _known_dtype(cls, value: str | None) -> str | None:
+        if value is not None and value.removeprefix("torch.") not in DTYPES:
+            raise ValueError(f"lora_merge_dtype {value!r} is not known | Use one of: {', '.join(DTYPES)}.")
+        return value
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, value: str | None) -> str | None:
+        if value is not None and not _DEVICE.fullmatch(value):
+            raise ValueError(f"device {value!r} is not known | Use cpu, cuda, cuda:1, mps, xpu or auto.")
         return value
 
 

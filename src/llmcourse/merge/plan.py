@@ -1,18 +1,21 @@
 """The plan of a merge: everything that can be known from configs and headers, all problems at once."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from llmcourse.core import licences
-from llmcourse.core.errors import ConfigError, LlmcourseError
+from llmcourse.core.errors import ConfigError, LlmcourseError, MissingError
 from llmcourse.core.machine import Machine
 from llmcourse.core.model import ModelFacts
 from llmcourse.core.model_checks import adapter_base_checks, weights_checks
 from llmcourse.core.plan import Check, Estimate, Facts, Plan, fail, failure, mistake, ok, warn
 from llmcourse.merge.adapter_checks import lora_checks
+from llmcourse.merge.architecture_checks import architecture_checks, present
 from llmcourse.merge.config import Config, walk_stages
 from llmcourse.merge.left_out_checks import asks, config_checks
+from llmcourse.merge.looking import ABSENT_TOKENS, CACHE_PROBLEM, look_up
 from llmcourse.merge.methods import METHODS
 from llmcourse.merge.model_checks import moe_model_checks, range_checks, recipe_model_checks
 from llmcourse.merge.options import WITHOUT_EFFECT, MergeOptions, effective_options
@@ -20,6 +23,9 @@ from llmcourse.merge.output_model import output_dtype, predicted_output
 from llmcourse.merge.parents import parent_licences
 from llmcourse.merge.recipe import Moe, Recipe
 from llmcourse.merge.recipe_checks import moe_checks, recipe_checks
+from llmcourse.merge.value_checks import value_checks
+
+__all__ = ["EXTRA", "LIBRARIES", "foreseen", "look_up", "plan", "present"]
 
 LIBRARIES: tuple[str, ...] = ("mergekit", "torch", "transformers")
 EXTRA = "merge"
@@ -111,15 +117,30 @@ def _reading_checks(config: Config, facts: Facts) -> Iterator[Check]:
             )
         elif found.revision:
             yield ok(name, f"readable at commit {found.revision[:12]}")
-    wants_cuda = config.profile == "gpu" or config.options.cuda or config.options.gpu_rich
+    wants = (config.options.cuda, config.options.gpu_rich, config.options.multi_gpu)
+    wants_cuda = config.profile == "gpu" or any(wants)
     if (wants_cuda or (config.options.device or "").startswith("cuda")) and not facts.machine.gpus:
-        yield fail("gpu", "This machine has no CUDA GPU.", "Use profile: cpu, or a machine with one.", 3)
+        yield fail("gpu", "This machine has no CUDA GPU.", "Use profile: cpu, or a machine with one.",
+                   MissingError.exit_code)  # fmt: skip
+    elif _device_number(config) >= len(facts.machine.gpus) > 0:
+        count = len(facts.machine.gpus)
+        what = f"This machine has {count} CUDA GPUs, and device is {config.options.device}."
+        yield fail("gpu", what, f"Use cuda:{count - 1} at most.", MissingError.exit_code)
+    if CACHE_PROBLEM in facts.present:
+        yield fail("lora_merge_cache", facts.present[CACHE_PROBLEM], "Choose a folder of yours.")
+    for token, model in json.loads(facts.present.get(ABSENT_TOKENS, "[]")):
+        yield mistake("tokenizer.tokens", f"{model} has no token {token!r}.", "Name one that it has.")
     if config.options.trust_remote_code:
         yield warn("trust_remote_code", "Code that the models bring will run on this machine.")
     for name in sorted(WITHOUT_EFFECT & config.options.model_fields_set):
         yield warn("options", f"{name} has no effect here: {MergeOptions.model_fields[name].description}")
     for key in config.ignored_keys:
         yield warn("config", f"mergekit does not know the key {key} and ignores it.")
+
+
+def _device_number(config: Config) -> int:
+    _, _, number = (config.options.device or "").partition(":")
+    return int(number or 0)
 
 
 def _stage_checks(
@@ -141,7 +162,8 @@ def _stage_checks(
         yield failure(facts.answers, "tensors")
     accounts = answers.get("stages") or [None] * len(stages)
     for stage, account in zip(stages, accounts, strict=True):
-        yield from recipe_checks(stage) if isinstance(stage, Recipe) else moe_checks(stage)
+        written = list(recipe_checks(stage) if isinstance(stage, Recipe) else moe_checks(stage))
+        yield from written
         needed = (*stage.references(), *stage.tokenizer_references())
         if not all(part in models for reference in needed for part in reference.parts):
             if isinstance(stage, Recipe):
@@ -153,11 +175,15 @@ def _stage_checks(
             continue  # neither adapters nor packed codes have shapes that could be compared
         if isinstance(stage, Recipe):
             found = list(recipe_model_checks(stage, models, options, facts.tokenizers, account))
+            if not any(check.status == "fail" for check in found):
+                found += architecture_checks(stage, models, facts.present)
         else:
             found = list(moe_model_checks(stage, models, facts.tokenizers))
         yield from found
         if any(check.name in ("layer_range", "layers") for check in found if check.status == "fail"):
             continue
+        if isinstance(stage, Recipe) and not any(check.status == "fail" for check in [*written, *found]):
+            yield from value_checks(stage, models)
         output = predicted_output(stage, models)
         if account is None and isinstance(stage, Recipe):
             yield from config_checks(

@@ -34,6 +34,8 @@ class Reference(Strict):
         parts = value.split("+")
         if len(parts) > 2:
             raise ValueError(f"{value!r} names more than one LoRA | Write model+lora.")
+        if not all(part.strip() for part in parts):
+            raise ValueError(f"{value!r} has nothing on one side of the + | Write model+lora.")
         return {"model": parts[0], "lora": parts[1] if len(parts) == 2 else None}
 
     def __str__(self) -> str:
@@ -62,13 +64,25 @@ class InputSlice(Strict):
     layer_range: tuple[int, int] = Field(description="Its layers: [0, 16] are the first sixteen.")
     parameters: Parameters | None = Field(None, description="Its own parameters of the method.")
 
+    @field_validator("layer_range")
+    @classmethod
+    def _has_layers(cls, value: tuple[int, int]) -> tuple[int, int]:
+        if not 0 <= value[0] < value[1]:
+            raise ValueError(
+                f"layer_range [{value[0]}, {value[1]}] has no layers | "
+                "Write the first layer, from 0, and the one behind the last."
+            )
+        return value
+
 
 class OutputSlice(Strict):
     sources: list[InputSlice] = Field(
         min_length=1, description="Layers that are merged with each other, as many of each model."
     )
     base_model: Reference | None = Field(None, description="Base model of this slice.")
-    residual_weight: float | None = Field(None, description="Read by mergekit, used by nothing.")
+    residual_weight: float | None = Field(
+        None, allow_inf_nan=False, description="Read by mergekit, used by nothing."
+    )
     parameters: Parameters | None = Field(None, description="Parameters of the method for this slice.")
 
 
@@ -91,6 +105,14 @@ class ModelToken(Strict):
     model: Reference = Field(description="The model whose embedding it is.")
     token_id: int | None = Field(None, description="The token by its number; or give token.")
     token: str | None = Field(None, description="The token by its text; or give token_id.")
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> "ModelToken":
+        if (self.token_id is None) == (self.token is None):
+            raise ValueError("a model_token needs either token_id or token | Write one of the two.")
+        if self.token_id is not None and self.token_id < 0:
+            raise ValueError(f"token_id is {self.token_id}, and ids begin at 0 | Write the token's number.")
+        return self
 
 
 class ZeroEmbedding(Strict):
@@ -118,6 +140,14 @@ class TokenSource(Strict):
     )
     force: bool = Field(False, description="Use it also for models that have the token themselves.")
 
+    @model_validator(mode="after")
+    def _forced_by_something(self) -> "TokenSource":
+        if self.force and self.source is None:
+            raise ValueError(
+                "force is set and there is no source to take | Add a source, or leave force out."
+            )
+        return self
+
     def reference(self) -> Reference | None:
         return (
             self.source.model
@@ -134,7 +164,9 @@ class Tokenizer(Strict):
     tokens: dict[str, TokenSource] | None = Field(
         None, description="By token: where its embedding comes from."
     )
-    pad_to_multiple_of: int | None = Field(None, description="Round the vocabulary up to a multiple of this.")
+    pad_to_multiple_of: int | None = Field(
+        None, ge=1, le=1 << 20, description="Round the vocabulary up to a multiple of this."
+    )
 
 
 class Recipe(Strict):
@@ -218,9 +250,11 @@ class Expert(Strict):
         None, description="Prompts that it should leave to the others."
     )
     noise_scale: float | None = Field(
-        None, description="Standard deviation of noise that is added to its weights."
+        None, allow_inf_nan=False, description="Standard deviation of noise that is added to its weights."
     )
-    residual_scale: float | None = Field(None, description="Factor of what it adds to the residual stream.")
+    residual_scale: float | None = Field(
+        None, allow_inf_nan=False, description="Factor of what it adds to the residual stream."
+    )
 
 
 class Moe(Strict):

@@ -5,60 +5,31 @@ merge_methods/base.py (InputContract), parameter_resolver.py, plan.py (normalize
 """
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from jinja2 import Environment, TemplateSyntaxError
 
 from llmcourse.core.plan import Check, mistake, ok, warn
+from llmcourse.merge.groups import Group, groups
 from llmcourse.merge.methods import METHODS, Method, Parameter
-from llmcourse.merge.recipe import Moe, OutputModule, Parameters, Recipe, Reference
+from llmcourse.merge.options import DTYPES
+from llmcourse.merge.recipe import Moe, Recipe, Reference
+from llmcourse.merge.settings import numbers, problem_of
+from llmcourse.merge.value_checks import density_warnings
 
-DTYPES = ("bfloat16", "float16", "float32", "float64")
 # mergekit 0.1.5, _data/chat_templates.
 # mergekit 0.1.5, moe/*.py (name), lower case; a prefix is enough.
 MOE_ARCHITECTURES = ("mixtral", "deepseek moe", "qwen moe", "qwen3 moe")
 CHAT_TEMPLATES = ("auto", "alpaca", "chatml", "exaone", "llama3", "mistral")
 _TYPO = 0.75
-
-
-@dataclass(frozen=True)
-class Group:
-    """Models that are merged into one slice, with the settings that apply to each, strongest first."""
-
-    label: str
-    models: tuple[Reference, ...]
-    base: Reference | None
-    own: tuple[Parameters | None, ...]  # one entry per model
-    shared: tuple[Parameters | None, ...]
-
-    def settings(self, model: Reference | None = None) -> list[Parameters]:
-        own = [self.own[self.models.index(model)]] if model in self.models else []
-        return [settings for settings in (*own, *self.shared) if settings]
-
-
-def groups(recipe: Recipe) -> list[Group]:
-    """The groups as mergekit's planner makes them: a base that is not listed joins the models."""
-    found = []
-    modules: Mapping[str, Recipe | OutputModule] = recipe.modules or {"": recipe}
-    for name, module in modules.items():
-        around = (module.parameters, recipe.parameters) if name else (recipe.parameters,)
-        label = f"modules.{name}." if name else ""
-        if module.models:
-            models = [entry.model for entry in module.models]
-            own = [entry.parameters for entry in module.models]
-            if recipe.base_model and recipe.base_model not in models:
-                models, own = [*models, recipe.base_model], [*own, None]
-            found.append(Group(f"{label}models", tuple(models), recipe.base_model, tuple(own), around))
-        for index, part in enumerate(module.slices or []):
-            sources = tuple(source.model for source in part.sources)
-            own = [source.parameters for source in part.sources]
-            base = part.base_model or recipe.base_model
-            found.append(
-                Group(f"{label}slices[{index}]", sources, base, tuple(own), (part.parameters, *around))
-            )
-    return found
+# Outside these the result is not finite, is the base itself, or is never there.
+_TINY = 1e-30
+_BOUNDS: dict[str, tuple[float, float | None]] = {
+    "max_iter": (0, 100_000), "tol": (0, None), "eps": (_TINY, None), "epsilon": (_TINY, None),
+    "select_topk": (0, 1), "gamma": (0, 1),
+}  # fmt: skip
 
 
 def recipe_checks(recipe: Recipe) -> Iterator[Check]:
@@ -73,6 +44,8 @@ def recipe_checks(recipe: Recipe) -> Iterator[Check]:
     for group in groups(recipe):
         problems += _input_checks(recipe.merge_method, method, group)
         problems += _parameter_checks(recipe.merge_method, method, group)
+    if not any(check.status == "fail" for check in problems):
+        problems += [check for group in groups(recipe) for check in density_warnings(method, group)]
     yield from dict.fromkeys(problems)
     if not any(check.status == "fail" for check in problems):
         yield ok("merge_method", f"{method.title}, {len(recipe.references())} models")
@@ -86,6 +59,18 @@ def _spelling(recipe: Recipe) -> Iterator[Check]:
     template = recipe.chat_template
     if template and template not in CHAT_TEMPLATES and ("{" not in template or len(template) < 20):
         yield _choice("chat_template", template, CHAT_TEMPLATES, " or a Jinja template")
+    elif template and template not in CHAT_TEMPLATES:
+        yield from _template_checks(template)
+
+
+def _template_checks(template: str) -> Iterator[Check]:
+    """Whether it is Jinja as transformers reads it, whose own tag marks what an assistant generates."""
+    plain = re.sub(r"{%-?\s*(end)?generation\s*-?%}", "", template)
+    try:
+        Environment(extensions=["jinja2.ext.loopcontrols"]).parse(plain)
+    except TemplateSyntaxError as error:
+        what = f"chat_template is no Jinja template: {error.message} (line {error.lineno})."
+        yield mistake("chat_template", what, "Correct it, or name one of mergekit's templates.")
 
 
 def _choice(key: str, value: str, choices: Sequence[str], more: str = "") -> Check:
@@ -132,27 +117,34 @@ def _parameter_checks(name: str, method: Method, group: Group) -> Iterator[Check
     for key, parameter in method.parameters.items():
         if parameter.is_required:
             yield from _required_parameter(name, key, parameter, group)
-    yield from _sense_checks(name, method, group)
 
 
 def _known_parameter(name: str, method: Method, key: str, value: Any) -> Iterator[Check]:
     parameter = method.parameters.get(key)
-    if parameter is None:
-        near = difflib.get_close_matches(key, method.parameters, 1, _TYPO)
-        if near:
-            yield mistake("parameters", f"{name} has no parameter {key!r}.", f"Did you mean {near[0]!r}?")
-        else:
-            yield warn("parameters", f"mergekit ignores {key!r}: {name} has no such parameter.")
+    near = [] if parameter else difflib.get_close_matches(key, method.parameters, 1, _TYPO)
+    if near:
+        yield mistake("parameters", f"{name} has no parameter {key!r}.", f"Did you mean {near[0]!r}?")
         return
-    for scalar in _scalars(value):
-        try:
-            TypeAdapter(parameter.kind).validate_python(scalar)
-        except ValidationError:
-            yield mistake(
-                "parameters",
-                f"{key} is {scalar!r}, which is no {parameter.kind.__name__}.",
-                f"Write a {parameter.kind.__name__}, or a list of them as a gradient.",
-            )
+    problem = problem_of(value, parameter.kind if parameter else None)
+    if problem:
+        yield mistake("parameters", f"{key} {problem[0]}.", f"{problem[1]}.")
+    elif parameter is None:
+        yield warn("parameters", f"mergekit ignores {key!r}: {name} has no such parameter.")
+    else:
+        yield from _bounds_checks(name, key, parameter, value)
+
+
+def _bounds_checks(name: str, key: str, parameter: Parameter, value: Any) -> Iterator[Check]:
+    least, most = _BOUNDS.get(key, (None, None))
+    if name.startswith("dare") and key == "density":
+        least = 0  # other methods take less as 0
+    for number in numbers(value, parameter.kind):
+        if (least is not None and number < least) or (most is not None and number > most):
+            bounds = "above 0" if least == _TINY else f"of at least {least:g}"
+            bounds = bounds if most is None else f"from {least:g} to {most:g}"
+            what = f"{key} is {number:g}, which {name} makes nothing of."
+            yield mistake("parameters", what, f"Write a number {bounds}.")
+            return
 
 
 def _required_parameter(name: str, key: str, parameter: Parameter, group: Group) -> Iterator[Check]:
@@ -168,54 +160,6 @@ def _required_parameter(name: str, key: str, parameter: Parameter, group: Group)
             yield mistake(
                 "parameters", f"{name} needs {key}{who} in {group.label}.", f"Add parameters: {{{key}: …}}."
             )
-        elif not any(_covers_all(value) for value in values):
-            yield warn(
-                "parameters",
-                f"{key}{who} has filters only; a tensor that none of them names stops the merge.",
-                "End its list with an entry that has a value and no filter.",
-            )
-
-
-def _sense_checks(name: str, method: Method, group: Group) -> Iterator[Check]:
-    """Values mergekit takes silently, or stops at after loading everything."""
-    if name == "linear" and _constant(group, None, "normalize", True):
-        weights = [_constant(group, model, "weight", None) for model in group.models]
-        if all(isinstance(weight, int | float) for weight in weights) and sum(weights) == 0:
-            yield mistake("parameters", "The weights sum to zero, and normalize divides by that.",
-                       "Change a weight, or set normalize: false.")  # fmt: skip
-    for model in (model for model in group.models if model != group.base):
-        density = _constant(group, model, "density", None) if "density" in method.parameters else None
-        if isinstance(density, int | float) and not 0 <= density <= 1:
-            yield warn("parameters", f"The density {density} of {model} is outside 0 to 1; mergekit takes it "
-                       f"as {'1' if density > 1 else '0'}.")  # fmt: skip
-        if name.startswith("della") and isinstance(density, int | float) and 0 < density < 1:
-            epsilon = _constant(group, model, "epsilon", 0.15)
-            if isinstance(epsilon, int | float) and not (epsilon < density < 1 - epsilon):
-                what = f"{name} needs density ± epsilon inside 0 to 1; {model} has {density} ± {epsilon}."
-                yield mistake("parameters", what, "Lower epsilon, or move density to the middle.")
-
-
-def _constant(group: Group, model: Reference | None, key: str, default: Any) -> Any:
-    return next((settings[key] for settings in group.settings(model) if key in settings), default)
-
-
-def _scalars(value: Any) -> Iterator[Any]:
-    """The values inside a scalar, a gradient, a filter entry, or a list of filter entries."""
-    if isinstance(value, Mapping):
-        yield from _scalars(value.get("value"))
-    elif isinstance(value, list):
-        for item in value:
-            yield from _scalars(item)
-    else:
-        yield value
-
-
-def _covers_all(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return value.get("filter") in (None, "*")
-    if isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
-        return any(_covers_all(item) for item in value)
-    return True
 
 
 def moe_checks(moe: Moe) -> Iterator[Check]:
@@ -224,6 +168,13 @@ def moe_checks(moe: Moe) -> Iterator[Check]:
         yield _choice("dtype", moe.dtype, DTYPES)
     if moe.architecture and not any(name.startswith(moe.architecture.lower()) for name in MOE_ARCHITECTURES):
         yield _choice("architecture", moe.architecture, MOE_ARCHITECTURES)
+    for expert in [*moe.experts, *(moe.shared_experts or [])]:
+        if any(
+            not text.strip() for text in [*(expert.positive_prompts or []), *(expert.negative_prompts or [])]
+        ):
+            yield mistake(
+                "experts", f"A prompt of {expert.source_model} is empty.", "Write one, or leave it out."
+            )
     if len(moe.experts) < moe.experts_per_token:
         yield mistake("experts_per_token", f"{moe.experts_per_token} experts per token are more than the "
                    f"{len(moe.experts)} there are.", "Lower experts_per_token, or add experts.")  # fmt: skip

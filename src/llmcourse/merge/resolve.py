@@ -50,6 +50,12 @@ class Resolver:
         """The document as mergekit reads it, every model being a local folder."""
         document = stage.model_dump(mode="json", exclude_unset=True)
         document.pop("name", None)
+        tokenizer = stage.tokenizer if isinstance(stage, Recipe) else None
+        if tokenizer and tokenizer.source == "base" and tokenizer.tokens:
+            # mergekit adds new tokens to the very object that it then takes the base's vocabulary from, and
+            # fails (0.1.5, tokenizer/build.py). A tokenizer by the base's name is read anew.
+            base = stage.references()[0].model_dump(mode="json")
+            document["tokenizer"] = document["tokenizer"] | {"source": base}
         resolved: dict[str, Any] = self._resolved(document, frozenset(stage.references()))
         return resolved
 

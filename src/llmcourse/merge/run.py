@@ -5,11 +5,9 @@ What is ours: models come as local folders, the donor of config and tokenizer is
 point, and a tokenizer that cannot be copied is an error.
 """
 
-import errno
 import logging
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,10 +32,8 @@ from mergekit.merge import (
 from mergekit.multigpu_executor import MultiGPUExecutor
 from mergekit.options import MergeOptions
 from mergekit.tokenizer import TokenizerInfo
-from safetensors import SafetensorError
 
 from llmcourse.core.artifact import OutputFile
-from llmcourse.core.errors import LibraryError, file_error
 from llmcourse.core.headers import safetensors_header
 from llmcourse.core.isolated import Job
 from llmcourse.core.model import LocalFiles
@@ -45,6 +41,7 @@ from llmcourse.core.progress import Progress
 from llmcourse.core.workspace import write_json
 from llmcourse.merge.accounting import INDEX_NAME, account
 from llmcourse.merge.config import Config, result_stage, walk_stages
+from llmcourse.merge.failures import mergekit_errors
 from llmcourse.merge.finishing import settle_config
 from llmcourse.merge.kernels import keep_freed_memory, use_fast_kernels
 from llmcourse.merge.planner import Planner
@@ -64,7 +61,7 @@ def answer(job: Job, progress: Progress) -> dict[str, Any]:
         LibraryError: it refuses these models; its log says more.
     """
     logging.basicConfig(level=logging.INFO)
-    with _mergekit_errors(), progress.step("see what becomes of every tensor"):
+    with mergekit_errors(), progress.step("see what becomes of every tensor"):
         return account(job, MergeOptions(**job.settings["options"] | {"quiet": True}))
 
 
@@ -83,7 +80,7 @@ def run(job: Job, progress: Progress) -> Iterator[OutputFile]:
     if options.num_threads:
         torch.set_num_threads(options.num_threads)
     last = result_stage(config)
-    with _mergekit_errors():
+    with mergekit_errors():
         resolver = Resolver(job, options)
         for stage in walk_stages(config):
             if stage is last:
@@ -260,30 +257,3 @@ class Merge:
         _copy_tagalong_files(
             self.config, str(self.folder), files=self.architecture.tagalong_files or [], options=self.options
         )
-
-
-@contextmanager
-def _mergekit_errors() -> Iterator[None]:
-    """mergekit raises plain built-in exceptions; the log keeps their tracebacks."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise file_error(error) from error
-        logging.exception("merge failed")
-        refusal = file_error(error)
-        raise LibraryError(refusal.what, refusal.fix) from error
-    except _LIBRARY_ERRORS as error:
-        logging.exception("merge failed")
-        raise LibraryError(f"mergekit failed: {_first_line(error)}", _READ_LOG) from error
-    except MemoryError as error:
-        raise LibraryError("Memory ran out.", "Use a machine with more memory.") from error
-
-
-_LIBRARY_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError,
-                   ImportError, SafetensorError, SystemExit)  # fmt: skip
-_READ_LOG = "Read the end of its log above; -v shows all of it."
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

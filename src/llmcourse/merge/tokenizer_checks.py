@@ -8,6 +8,7 @@ from llmcourse.core.vocabulary import TokenizerFacts
 from llmcourse.core.vocabulary_checks import tokenizer_differences, vocabulary_checks
 from llmcourse.merge.layers import Models, facts_of
 from llmcourse.merge.recipe import Moe, Recipe
+from llmcourse.merge.token_checks import token_checks
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json", "vocab.txt")
 
@@ -17,7 +18,9 @@ Tokenizers = Mapping[str, TokenizerFacts]
 def tokenizer_checks(recipe: Recipe, models: Models, tokenizers: Tokenizers, copies: bool) -> Iterator[Check]:
     """Whether there is a tokenizer to copy or to build from, and whether those of the models are alike."""
     is_built = recipe.tokenizer_source or recipe.tokenizer
-    needed = recipe.references() if is_built else recipe.references()[:1]
+    needed = recipe.references()[:1]
+    if is_built:
+        needed = list(dict.fromkeys([*recipe.references(), *recipe.tokenizer_references()]))
     if not is_built and not copies:
         if recipe.chat_template:
             yield warn("chat_template", "It is not saved, because copy_tokenizer is false.")
@@ -29,6 +32,7 @@ def tokenizer_checks(recipe: Recipe, models: Models, tokenizers: Tokenizers, cop
                 f"{reference} has no tokenizer that could be {'read' if is_built else 'copied'}.",
                 "Add its tokenizer files, or set options.copy_tokenizer=false.",
             )
+    yield from token_checks(recipe, models)
     if not is_built:
         yield from _differences(recipe, models, tokenizers)
 
