@@ -186,3 +186,17 @@ def test_damping_that_had_to_be_raised_is_told(adapter: Adapter) -> None:
 def test_the_sample_in_the_record_goes_on_after_the_prompt(by_bits: dict[int, Made]) -> None:
     about = json.loads(json.dumps(by_bits[4].files[0].about))
     assert len(about["sample"]) > len("The meaning of life is")
+
+
+@pytest.mark.slow
+def test_a_model_whose_head_has_another_name_is_saved(adapter: Adapter, tmp_path: Path) -> None:
+    folder = build_random_llama(
+        tmp_path / "neox", architecture="gpt_neox", hidden=128, intermediate=256, layers=1,
+        tokenizer_from=adapter.model,
+    )  # fmt: skip
+    own = Adapter(tmp_path, folder, adapter.texts)
+    try:
+        made = own.run("made")
+        assert made.files[0].about["problems"] == {"gptqmodel": "", "transformers": ""}
+    finally:
+        own.stop()
