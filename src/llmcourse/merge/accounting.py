@@ -131,27 +131,32 @@ def _account(
         "absent": absent,
         "partial": partial,
         "unequal": unequal,
-        "missing": _missing(folder, header, options),
+        "missing": _missing(folder, header, set(cache.get(models[0]).index.tensor_paths), options),
     }, header
 
 
-def _missing(folder: Path, header: Header, options: MergeOptions) -> list[str]:
-    """What transformers would not find in the result; empty where it does not know such models itself."""
+def _missing(folder: Path, header: Header, donor: set[str], options: MergeOptions) -> list[str]:
+    """What transformers would not find in the result, and finds in the model whose configuration it has.
+
+    Empty where it does not know such models itself; what it loads by rules that mergekit does not read
+    (of classes inside a model that sees) seems absent from both.
+    """
     path = folder / "config.json"
     stated = json.loads(path.read_text(encoding="utf-8"))
     config, _ = settled(stated, {name: entry[1] for name, entry in header.items()}, False)
     write_json(path, config)
     model = ModelReference(model=ModelPath(path=str(folder)))
     _, tied, _, expected = get_transformers_info(model, options)
-    names, is_tied = set(header), any(part.get("tie_word_embeddings") for part in _parts(config))
+    is_tied = any(part.get("tie_word_embeddings") for part in _parts(config))
     spared = set(tied or ()) if is_tied else set()
-    missing = []
-    for name in expected or ():
+
+    def finds(name: str, names: set[str]) -> bool:
         layer = LAYER.search(name)
         near = {key for key in names if not layer or f".{layer[1]}." in key}
-        if name not in spared and not can_convert_checkpoint_keys(config.get("model_type"), near, name):
-            missing.append(name)
-    return sorted(missing)
+        return bool(can_convert_checkpoint_keys(config.get("model_type"), near, name))
+
+    wanted = (name for name in expected or () if name not in spared)
+    return sorted(name for name in wanted if not finds(name, set(header)) and finds(name, donor))
 
 
 def _parts(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
