@@ -339,6 +339,13 @@ def test_the_terminal_shows_the_figures_of_each_type() -> None:
     ]  # fmt: skip
 
 
+def test_a_projector_is_named_with_how_to_use_it() -> None:
+    projector = OutputFile("mmproj-tiny.gguf", 5, "a", piece="mmproj", about={"projector": "BF16"})
+    text = read(TINY, *BOTH, projector).text
+    assert "[mmproj-tiny.gguf](mmproj-tiny.gguf) (BF16) is the projector" in text
+    assert "--mmproj mmproj-tiny.gguf" in text and "| [mmproj" not in text
+
+
 def terminal(*files: OutputFile) -> str:
     """What is printed above the result, on a terminal of 80 columns."""
     out = Console(width=80, file=io.StringIO())

@@ -508,3 +508,10 @@ def test_every_step_that_takes_long_is_in_the_time() -> None:
     assert re.fullmatch(r"about .+ on 4 cores: .+ convert and quantize \+ (.+) imatrix \+ (.+) quality", time)
     alone = summary("model: org/tiny\ntypes: [Q8_0]", rates=rates)["time"]
     assert alone.startswith("about ") and alone.endswith(" convert and quantize")
+
+
+def test_a_projector_is_a_piece_of_its_own() -> None:
+    plan = plan_of("model: org/tiny\ntypes: [Q8_0]\nmmproj: true",
+                   answers=answers(Q8_0=sized(1000)) | {"projector_bytes": 5000})  # fmt: skip
+    assert plan.pieces == ("Q8_0", "mmproj") and plan.estimate.write == 6000
+    assert dict(plan.summary)["projector"] == "mmproj-tiny.gguf, 5.0 kB"

@@ -16,7 +16,7 @@ from llmcourse.core.plan import Facts, FileFacts
 from llmcourse.quality.wish import quality_key
 from llmcourse.quantize_gguf.advice import advice, beaten_by, fallback_words, made_of
 from llmcourse.quantize_gguf.config import Config
-from llmcourse.quantize_gguf.naming import IMATRIX_PIECE, PLOT_NAME
+from llmcourse.quantize_gguf.naming import IMATRIX_PIECE, PLOT_NAME, PROJECTOR_PIECE
 from llmcourse.quantize_gguf.shown import types_table as shown
 
 __all__ = ["card", "shown"]
@@ -91,6 +91,7 @@ def card(config: Config, facts: Facts, artifact: Artifact, repo: str | None) -> 
         **_use(facts),
         "plot": PLOT_NAME if any(file.path == PLOT_NAME for file in artifact.files) else None,
         "imatrix": _imatrix(config, facts, artifact),
+        "projector": next((file for file in artifact.files if file.piece == PROJECTOR_PIECE), None),
         "tensor_types": config.tensor_types,
         "pre_tokenizer": artifact.details.get("pre_tokenizer") or {"how": "none"},
         "licence_warning": "" if config.card.license else licence.warning,

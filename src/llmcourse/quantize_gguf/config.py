@@ -59,6 +59,7 @@ class Config(CommandConfig):
     tensor_types: dict[str, str] = Field(
         default_factory=dict, description="Types of single tensors, by regular expression (attn_v: Q8_0)."
     )
+    mmproj: bool = Field(False, description="Also make the projector file of a vision or audio model.")
     split: str | None = Field(None, description="Largest file, as 20G or 500M; bigger results are split.")
     pre_tokenizer: str | None = Field(None, description="llama.cpp's name of the BPE pre-tokenizer.")
     converter: str | None = Field(None, description="A llama.cpp checkout whose converter is used instead.")
@@ -76,7 +77,7 @@ class Config(CommandConfig):
 
     # A type that is made stays of use when others are asked for; so it is with what is measured.
     NOT_COMPUTED: ClassVar[frozenset[str]] = CommandConfig.NOT_COMPUTED | {
-        "types", "quality", "keep_local", "card"
+        "types", "quality", "mmproj", "keep_local", "card"
     }  # fmt: skip
 
     @field_validator("imatrix", mode="before")

@@ -9,11 +9,17 @@ from llmcourse.core.model import ModelFacts
 CONVERTED = "converted.gguf"  # in the scratch folder, shared by all types
 QUALITY_NAME, PLOT_NAME, IMATRIX_NAME = "quality.json", "quality.png", "imatrix.gguf"
 IMATRIX_PIECE = "imatrix"
+PROJECTOR_PIECE = "mmproj"
 
 
 def file_name(model: ModelFacts, type_name: str) -> str:
     """`name.Q4_K_M.gguf`: the type in upper case, where the Hub and ollama look for it."""
     return f"{model.name}.{type_name}.gguf"
+
+
+def projector_name(model: ModelFacts) -> str:
+    """`mmproj-name.gguf`: programs know a projector by how its name begins."""
+    return f"mmproj-{model.name}.gguf"
 
 
 def metadata(model: ModelFacts, licence: str | None, quantized_by: str) -> dict[str, Any]:

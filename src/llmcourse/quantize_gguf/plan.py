@@ -13,7 +13,7 @@ from llmcourse.core.plan import Check, Estimate, Facts, FileFacts, Plan, fail
 from llmcourse.quality.sizes import CONTEXT, base_bytes
 from llmcourse.quantize_gguf.config import Config, Imatrix
 from llmcourse.quantize_gguf.model_checks import model_checks
-from llmcourse.quantize_gguf.naming import file_name, metadata, quality_piece
+from llmcourse.quantize_gguf.naming import PROJECTOR_PIECE, file_name, metadata, projector_name, quality_piece
 from llmcourse.quantize_gguf.type_checks import name_checks, text_checks, type_checks
 from llmcourse.quantize_gguf.types import RUN_SECONDS, type_facts
 
@@ -44,6 +44,7 @@ def questions(config: Config, facts: Facts) -> dict[str, Any] | None:
         },
         "download": _code_files(config),
         "types": config.types,
+        "mmproj": config.mmproj,
         "tensor_types": config.tensor_types,
         "pre_tokenizer": config.pre_tokenizer,
         "converter": config.converter,
@@ -104,6 +105,8 @@ def wanted_types(config: Config, model: ModelFacts) -> tuple[str, ...]:
 
 def pieces(config: Config, facts: Facts, types: tuple[str, ...]) -> tuple[str, ...]:
     """Names of what the result must hold: every type, and the measurement over the text as it is now."""
+    if config.mmproj:
+        types = (*types, PROJECTOR_PIECE)
     if config.quality is None:
         return types
     text = _sha(facts, config.quality.text)
@@ -115,6 +118,7 @@ def _settings(config: Config, facts: Facts, model: ModelFacts) -> dict[str, Any]
     settings: dict[str, Any] = {
         "file_name": file_name(model, "{type}"),
         "is_adapter": model.is_adapter,
+        "projector_name": projector_name(model),
         "parameters": _parameters(model),
         "download": _code_files(config),
     }
@@ -193,6 +197,11 @@ def _seconds(config: Config, types: tuple[str, ...], model: ModelFacts, facts: F
     return made
 
 
+def _projector_bytes(facts: Facts) -> int:
+    answers: Mapping[str, Any] = {} if isinstance(facts.answers, LlmcourseError) else facts.answers
+    return int(answers.get("projector_bytes", 0))
+
+
 def _windows(config: Config, facts: Facts) -> int:
     """How many windows are measured: those that are asked for, if the text has so many."""
     if config.quality is None:
@@ -212,7 +221,7 @@ def _estimate(config: Config, facts: Facts, model: ModelFacts, sizes: Mapping[st
     logits = CONTEXT * vocabulary * 4 * 3 if config.quality else 0
     return Estimate(
         download=model.missing_bytes,
-        write=sum(sizes.values()) if config.keep_local else sum(largest),
+        write=_projector_bytes(facts) + sum(sizes.values()) if config.keep_local else sum(largest),
         scratch=converted + probabilities,
         # The weights themselves are mapped, so the system may drop them.
         memory=max(_CONVERTER_BYTES, _QUANTIZER_BYTES + logits),
@@ -231,6 +240,9 @@ def _summary(
         ("types", listed),
         ("time", f"about {human_seconds(sum(seconds.values()))} on {facts.machine.cpus} cores: {steps}"),
     ]
+    if config.mmproj:
+        size = human_bytes(_projector_bytes(facts)) if _projector_bytes(facts) else "size unknown"
+        rows.append(("projector", f"{projector_name(model)}, {size}"))
     if config.imatrix:
         wish = config.imatrix
         rows.append(("imatrix", wish.file or f"{wish.chunks} chunks of {wish.dataset or wish.text}"))

@@ -17,6 +17,7 @@ from llmcourse.quantize_gguf.children import Child, converter, forward, llama
 from llmcourse.quantize_gguf.config import Config
 from llmcourse.quantize_gguf.converter.source import check_converter, fetch_converter
 from llmcourse.quantize_gguf.making import Making, quantize_settings
+from llmcourse.quantize_gguf.projector import convert_projector, needs_projector
 
 # The converter that answered the plan's questions goes on with the conversion: it is loaded already.
 _loaded: list[Child] = []
@@ -36,6 +37,13 @@ def answer(job: Job, progress: Progress) -> dict[str, Any]:
     found = child.result()
     skeleton = child.scratch / "skeleton.gguf"
     found["tokens"] = _tokens(skeleton, job)
+    if config.mmproj:
+        settings = {"task": "examine", **job.settings, "is_projector": True}
+        place = job.scratch / "projector"
+        child.move(place)
+        forward(child.run(settings, place, inputs), progress)
+        found["projector_bytes"] = child.result()["size_bytes"]
+        child.move(job.scratch / "converter")
     with llama("quantize", job.scratch / "sizes") as sizer:
         found["types"] = {name: _size(sizer, name, skeleton, config) for name in config.types}
     return found
@@ -100,6 +108,8 @@ def run(job: Job, progress: Progress) -> Iterator[OutputFile]:
     if job.settings["is_adapter"]:
         yield from convert_adapter(config, job, progress, _source(config, progress))
         return
+    if needs_projector(config, job):
+        yield from convert_projector(config, job, progress, _converter(config, job.scratch, progress))
     making = Making(config, job, progress)
     if making.needs_source():
         making.convert(lambda: _converter(config, job.scratch, progress))
