@@ -67,3 +67,17 @@ def test_a_licence_that_forbids_derivatives_is_said() -> None:
 
 def test_other_and_unknown_are_ids_that_the_hub_takes() -> None:
     assert {"other", "unknown", "apache-2.0"} <= KNOWN
+
+
+def test_of_many_models_only_licences_that_conflict_are_named_and_shortly() -> None:
+    licences: dict[str, str | None] = {f"org/m{number}": "llama3" for number in range(40)}
+    licences |= {"org/g": "gemma", "org/free": "mit"}
+    warning = combine(licences).warning
+    assert warning == "These licences conflict: org/m0, org/m1, org/m2 and 37 more (llama3), org/g (gemma)."
+    mixed = combine({"org/a": "gemma", "org/b": "gpl-3.0", "org/c": "mit"}).warning
+    assert mixed == "These licences conflict: org/b (gpl-3.0), org/a (gemma)."
+
+
+def test_of_many_models_without_a_licence_three_are_named() -> None:
+    warning = combine({f"org/m{number}": None for number in range(5)}).warning
+    assert warning == "org/m0, org/m1, org/m2 and 2 more state no licence, so the result's is unknown."

@@ -73,7 +73,8 @@ def combine(licences: Mapping[str, str | None]) -> Licence:
     """The licence of something made from these models (model -> its licence, None if it says none)."""
     silent = [model for model, name in licences.items() if name in (None, "unknown")]
     if silent:
-        return Licence("other", f"{_listed(silent)} states no licence, so the result's is unknown.")
+        states = "states" if len(silent) == 1 else "state"
+        return Licence("other", f"{_some(silent)} {states} no licence, so the result's is unknown.")
     strange = {model: name for model, name in licences.items() if name not in _RANK}
     if strange:
         return Licence("other", f"{_named(strange)} has terms of its own that the result inherits.")
@@ -82,16 +83,15 @@ def combine(licences: Mapping[str, str | None]) -> Licence:
     group = _RANK[strictest][0] if strictest in _RANK else 0
     equals = {model: name for model, name in licences.items() if name and _RANK[name][0] == group}
     if group > 0 and len({_family(name) for name in equals.values()}) > 1:
-        return Licence("other", f"These licences conflict: {_named(equals)}.")
+        return Licence("other", _conflict(equals))
     if names >= _NEVER_TOGETHER:
-        conflicting = {model: name for model, name in licences.items() if name in _NEVER_TOGETHER}
-        return Licence("other", f"These licences conflict: {_named(conflicting)}.")
+        return Licence("other", _conflict({m: n for m, n in licences.items() if n in _NEVER_TOGETHER}))
     if "-nd-" in strictest:
         return Licence(strictest, f"{_named({m: n for m, n in licences.items() if n == strictest})} "
                        "forbids sharing derivatives such as this one.")  # fmt: skip
     copyleft = {model: name for model, name in licences.items() if name in _COPYLEFT}
     if group > 1 and copyleft:
-        return Licence("other", f"These licences conflict: {_named(licences)}.")
+        return Licence("other", _conflict(copyleft | equals))
     return Licence(strictest)
 
 
@@ -101,9 +101,29 @@ def _family(name: str) -> str:
     return next((prefix for prefix in _FAMILIES if root.startswith(prefix)), name)
 
 
-def _listed(models: list[str]) -> str:
-    return " and ".join(models)
+# So many models are named; of more, the first ones and a count.
+_NAMED = 3
 
 
 def _named(licences: Mapping[str, str | None]) -> str:
-    return ", ".join(f"{model} ({name})" for model, name in licences.items())
+    if len(licences) <= _NAMED:
+        return ", ".join(f"{model} ({name})" for model, name in licences.items())
+    return ", ".join(f"{model} ({name})" for model, name in [*licences.items()][:_NAMED]) + (
+        f" and {len(licences) - _NAMED} more"
+    )
+
+
+def _conflict(licences: Mapping[str, str | None]) -> str:
+    """The licences that cannot be together, each with the models that bring it."""
+    by_name: dict[str, list[str]] = {}
+    for model, name in licences.items():
+        by_name.setdefault(str(name), []).append(model)
+    told = [f"{_some(models)} ({name})" for name, models in by_name.items()]
+    return f"These licences conflict: {', '.join(told)}."
+
+
+def _some(models: list[str]) -> str:
+    """All of a few names; the first of many, and how many more there are."""
+    if len(models) <= _NAMED:
+        return " and ".join(models)
+    return f"{', '.join(models[:_NAMED])} and {len(models) - _NAMED} more"
