@@ -6,7 +6,10 @@ BIN := $(VENV)/bin
 UV := $(if $(PIP_FIND_LINKS),UV_FIND_LINKS="$(PIP_FIND_LINKS)",) UV_COMPILE_BYTECODE=1 $(BIN)/uv
 # llama-cpp-python is built from source, without what only its command line tools and vision models need.
 LLAMA_CPP := CMAKE_ARGS="-DLLAVA_BUILD=OFF '-DCMAKE_PROJECT_llama.cpp_INCLUDE=$(CURDIR)/llama-cpp.cmake'"
-INSTALL := $(LLAMA_CPP) $(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt
+# uv keeps what it built by its settings, and the file that is included is one of them only by this sum.
+INSTALL := $(LLAMA_CPP) $(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt \
+  --reinstall-package llama-cpp-python \
+  --config-settings-package llama-cpp-python:cmake.define.LLMCOURSE_BUILD=$(firstword $(shell cksum llama-cpp.cmake))
 
 # A browser for the tests of the family tree's page; without one they are skipped and say so.  Nothing is installed
 # where that needs a password.
@@ -124,13 +127,13 @@ $(BIN)/uv:
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt uv
 
-$(VENV)/.demo: $(BIN)/uv pyproject.toml constraints.txt
+$(VENV)/.demo: $(BIN)/uv pyproject.toml constraints.txt llama-cpp.cmake
 	@echo "installing llmcourse[demo], building llama.cpp for it (minutes, once) …"
 	@$(INSTALL) --editable '.[demo]'
 	@$(BIN)/python -m compileall -q src
 	@touch $@
 
-$(VENV)/.dev: $(BIN)/uv pyproject.toml constraints.txt
+$(VENV)/.dev: $(BIN)/uv pyproject.toml constraints.txt llama-cpp.cmake
 	@echo "installing llmcourse[dev], building llama.cpp for it (minutes, once) …"
 	@$(INSTALL) --editable '.[dev]'
 	@$(BIN)/python -m compileall -q src

@@ -19,7 +19,7 @@ from transformers.utils.chat_template_utils import render_jinja_template
 
 from llmcourse.autoeval.config import Runtime
 from llmcourse.autoeval.counting import Counts
-from llmcourse.autoeval.gguf_context import Context, is_end, piece
+from llmcourse.autoeval.gguf_context import Context, is_end, piece, without_repacking
 
 _NEW_TOKENS = 256  # where a task does not say how long an answer may be, as lm-eval has it for transformers
 _LENGTH = 2048  # where the file does not say what it was made for, as lm-eval has it
@@ -41,7 +41,8 @@ class GgufModel(TemplateLM):  # type: ignore[misc]
         """
         super().__init__()
         # Its own context is the smallest there is; ours below grows as it is needed.
-        self._llama = Llama(path, n_ctx=32, n_batch=32, n_gpu_layers=-1 if on_gpu else 0, verbose=False)
+        with without_repacking():
+            self._llama = Llama(path, n_ctx=32, n_batch=32, n_gpu_layers=-1 if on_gpu else 0, verbose=False)
         self._metadata = self._llama.metadata
         architecture = self._metadata["general.architecture"]
         trained = int(self._metadata.get(f"{architecture}.context_length", _LENGTH))

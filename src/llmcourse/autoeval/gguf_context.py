@@ -5,7 +5,8 @@ of those positions alone are kept that somebody wants.
 """
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import llama_cpp
@@ -16,6 +17,30 @@ from llmcourse.core.machine import usable_cpus
 
 _BATCH = 512  # tokens computed at once
 _SMALLEST = 1024  # tokens of a context, so that it is not made anew for each longer sequence
+
+
+@contextmanager
+def without_repacking() -> Iterator[None]:
+    """Within the block no model is loaded into tiles of AMX, whose first use may end the process.
+
+    GCC before 12.4 and 13.3 (PR 114098) builds them so, and `llama_cpp.Llama` has no argument for it.
+    """
+    if b"AMX_INT8 = 1" not in llama_cpp.llama_print_system_info():
+        yield
+        return
+    module = llama_cpp.llama_cpp
+    defaults = module.llama_model_default_params
+
+    def params() -> Any:
+        found = defaults()
+        found.use_extra_bufts = False
+        return found
+
+    module.llama_model_default_params = params
+    try:
+        yield
+    finally:
+        module.llama_model_default_params = defaults
 
 
 class Context:
