@@ -6,9 +6,9 @@ BIN := $(VENV)/bin
 UV := $(if $(PIP_FIND_LINKS),UV_FIND_LINKS="$(PIP_FIND_LINKS)",) UV_COMPILE_BYTECODE=1 $(BIN)/uv
 # llama-cpp-python is built from source, without what only its command line tools and vision models need.
 LLAMA_CPP := CMAKE_ARGS="-DLLAVA_BUILD=OFF '-DCMAKE_PROJECT_llama.cpp_INCLUDE=$(CURDIR)/llama-cpp.cmake'"
-# uv keeps what it built by its settings, and the file that is included is one of them only by this sum.
-INSTALL := $(LLAMA_CPP) $(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt \
-  --reinstall-package llama-cpp-python \
+# uv keeps what it built by its settings, and the file that is included is one of them only by this sum; what is
+# installed it does not compare.
+INSTALL := $(UV) pip uninstall --quiet --python $(BIN)/python llama-cpp-python && $(LLAMA_CPP) $(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt \
   --config-settings-package llama-cpp-python:cmake.define.LLMCOURSE_BUILD=$(firstword $(shell cksum llama-cpp.cmake))
 
 # A browser for the tests of the family tree's page; without one they are skipped and say so.  Nothing is installed
