@@ -116,7 +116,7 @@ def test_a_suite_of_one_s_own_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "what", "fix"),
     [
-        ("name: x\ngroups: [{name: G, tasks: []}]\n", "groups.0.tasks", "Correct"),
+        ("name: x\ngroups: [{name: G, tasks: []}]\n", "groups.0.tasks is empty", "at least 1 item"),
         (
             "name: x\ngroups: [{name: G, metrc: [acc], tasks: [{name: a}]}]\n",
             "'metrc' is not a known key",
@@ -150,8 +150,16 @@ def test_a_suite_of_one_s_own_is_read(tmp_path: Path) -> None:
             "Average is what leaderboards",
             "another",
         ),
-        ("name: ../../x\ngroups: [{name: G, tasks: [{name: a}]}]\n", "name: String should match", "Correct"),
-        ("name: x\ngroups: [{name: G, metric: [], tasks: [{name: a}]}]\n", "groups.0.metric", "Correct"),
+        (
+            "name: ../../x\ngroups: [{name: G, tasks: [{name: a}]}]\n",
+            "name is '../../x', which",
+            "fits the expression",
+        ),
+        (
+            "name: x\ngroups: [{name: G, metric: [], tasks: [{name: a}]}]\n",
+            "groups.0.metric",
+            "Write at least",
+        ),
     ],
 )
 def test_a_wrong_suite_is_told_with_its_place(tmp_path: Path, text: str, what: str, fix: str) -> None:

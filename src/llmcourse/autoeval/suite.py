@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from llmcourse.autoeval.results import slug
-from llmcourse.core.config import Strict
+from llmcourse.core.config import ConfigFile, Strict
 
 SINGLE_TASKS = "tasks"  # the name of the suite that a config's `tasks` make
 ANY = "*"  # whichever metric the task reports first
@@ -66,7 +66,7 @@ class Group(Strict):
     )
 
 
-class Suite(Strict):
+class Suite(ConfigFile):
     """Groups, and the mean of their figures."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.+-]*$")

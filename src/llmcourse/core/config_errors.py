@@ -81,6 +81,9 @@ def _problem(item: Mapping[str, Any], document: Document, model: Any) -> ConfigE
     what, _, fix = message.partition(" | ")
     if fix:
         return ConfigError(f"{what.rstrip('.')}.", fix, where)
+    if kind == "string_pattern_mismatch":
+        what = f"{dotted} is {_shown(value)}, which has characters or a form that it may not have."
+        return ConfigError(what, f"Write what fits the expression {context['pattern']}.", where)
     for beginning, wanted, fix in _WANTED:
         if kind.startswith(beginning) and not kind.startswith(f"{beginning}_too"):
             what = f"{dotted} is {_shown(value)}, where {wanted} belongs."

@@ -1,19 +1,16 @@
 """The suites that come with the package, and how one is read."""
 
 import difflib
-from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from llmcourse.autoeval.config import Config
 from llmcourse.autoeval.suite import ANY, SINGLE_TASKS, Group, Suite, Task
-from llmcourse.core.config import unknown_key
-from llmcourse.core.documents import Document, read_documents
+from llmcourse.core.config_errors import config_errors
+from llmcourse.core.documents import read_documents
 from llmcourse.core.errors import ConfigError, Problems
 
-# By how deep a key lies: in the suite, in a group, in a task.
-_KEYS = {1: Suite.model_fields, 3: Group.model_fields, 5: Task.model_fields}
 _FOLDER = Path(__file__).parent
 NAMES = tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
 
@@ -58,16 +55,5 @@ def _read(path: str) -> Suite:
     try:
         return Suite.model_validate(documents[0].data)
     except ValidationError as error:
-        errors = list(_errors(error, documents[0]))
+        errors = config_errors(error, documents[0], Suite)
         raise errors[0] if len(errors) == 1 else Problems(errors) from None
-
-
-def _errors(error: ValidationError, document: Document) -> Iterator[ConfigError]:
-    for item in error.errors(include_url=False):
-        where = document.where(item["loc"])
-        if item["type"] == "extra_forbidden":
-            yield unknown_key(str(item["loc"][-1]), sorted(_KEYS[len(item["loc"])]), where)
-            continue
-        dotted = ".".join(map(str, item["loc"])) or "the suite"
-        what, _, fix = item["msg"].removeprefix("Value error, ").partition(" | ")
-        yield ConfigError(f"{dotted}: {what}.", fix or f"Correct {dotted}.", where)
