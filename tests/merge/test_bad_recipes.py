@@ -170,6 +170,31 @@ def test_a_tensor_that_mergekit_needs_and_no_model_has_is_named() -> None:
         "org/a: org/a has no model.norm.weight, which mergekit wants of a LlamaForCausalLM. "
         "Get the model's files anew, or give another one."
     ]
+    both = config("models: [{model: org/a}, {model: org/b}]\nmerge_method: linear\nparameters: {weight: 1}")
+    found = plan(both, replace(facts(both, {"org/a": whole, "org/b": whole}), present=present()))
+    assert all("mergekit knows this architecture with it only" in line for line in said(found))
+    assert len(said(found)) == 2
+
+
+def test_della_is_refused_where_a_row_has_one_number_unless_all_of_it_is_kept() -> None:
+    """It ranks the numbers of a row between the least and the greatest; mergekit 0.1.5 gets 0/0 of one."""
+    shapes = {"model.layers.0.mixer.conv1d.weight": (8, 1, 4), "model.layers.0.mixer.A.weight": (8, 4)}
+    tensors = {key: Tensor(shape, "BF16", 2 * prod(shape), "f") for key, shape in shapes.items()}
+    other = replace(
+        model(), tensors=tensors, config={**model().config, "architectures": ["OtherForCausalLM"]}
+    )
+    models = {f"org/{name}": other for name in "abc"}
+    parameters = "weight: 1, density: [{filter: conv1d, value: 0.5}, {value: 1}]"
+    [line] = said(plan_of(recipe("della_linear", parameters), models))
+    assert line == (
+        "parameters: della_linear ranks the numbers of each row, and there is one only in "
+        "model.layers.0.mixer.conv1d.weight. Write density: [{filter: conv1d, value: 1}, {value: …}], "
+        "or use dare_linear."
+    )
+    kept = "weight: 1, density: [{filter: conv1d, value: 1}, {value: 0.5}]"
+    assert said(plan_of(recipe("della", kept), models)) == []
+    llama = {f"org/{name}": replace(model(), tensors={**model().tensors, **tensors}) for name in "abc"}
+    assert said(plan_of(recipe("della", "weight: 1, density: 0.5"), llama)) == [], "it leaves them out"
 
 
 @pytest.mark.parametrize("modules", ["{nothing: {models: [{model: org/a}]}}"])

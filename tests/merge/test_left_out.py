@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ from safetensors.torch import load_file, save_file
 from llmcourse.core.machine import Machine
 from llmcourse.core.model import ModelRef, read_local
 from llmcourse.core.plan import Facts
-from llmcourse.merge.plan import plan, questions
-from tests.merge.builders import LAPTOP, config, said
+from llmcourse.merge.config import walk_stages
+from llmcourse.merge.left_out_checks import account_checks
+from llmcourse.merge.plan import plan, present, questions
+from llmcourse.merge.recipe import Recipe
+from tests.merge.builders import LAPTOP, LINEAR, config, model, said
 from tests.merge.tiny_models import Mergers, build, loaded, tensors
 
 Tensors = dict[str, torch.Tensor]
@@ -48,7 +52,8 @@ def with_mtp(tensors: Tensors) -> Tensors:
 
 
 def known(*names: str, folder: Path, machine: Machine = LAPTOP) -> Facts:
-    return Facts(machine, {name: read_local(ModelRef.parse(str(folder / name))) for name in names})
+    models = {name: read_local(ModelRef.parse(str(folder / name))) for name in names}
+    return Facts(machine, models, present=present())
 
 
 def planned(merger: Mergers, folder: Path) -> tuple[list[str], list[str], Mapping[str, Any] | None]:
@@ -57,7 +62,7 @@ def planned(merger: Mergers, folder: Path) -> tuple[list[str], list[str], Mappin
     asked = questions(read, facts)
     if asked is not None:
         answers = merger.answer(HALVES, json.loads(json.dumps(asked)), a=folder / "a", b=folder / "b")
-        facts = Facts(facts.machine, facts.models, answers=answers)
+        facts = replace(facts, answers=answers)
     made = plan(read, facts)
     told = [line for line in said(made, "warn") if line.startswith(("tensors", "config.json"))]
     return said(made), told, asked
@@ -111,7 +116,7 @@ def test_weight_that_one_model_lacks_is_refused_where_mergekit_needs_it(
     changed(tmp_path / "b", lambda t: {name: value for name, value in t.items() if "1.mlp.up" not in name})
     refused, _, _ = planned(merger, tmp_path)
     [line] = refused
-    assert "b has no model.layers.*.mlp.up_proj.weight, which mergekit needs of every model." in line
+    assert "b has no model.layers.1.mlp.up_proj.weight, which mergekit wants of a LlamaForCausalLM." in line
 
 
 @pytest.mark.parametrize("tied", ["a", "b"])
@@ -162,3 +167,16 @@ def test_models_that_share_no_names_are_not_said_to_fit(tmp_path: Path, merger: 
     changed(tmp_path / "b", lambda t: {f"language_model.{name}": value for name, value in t.items()})
     refused, _, _ = planned(merger, tmp_path)
     assert refused and all("fit" not in line for line in refused)
+
+
+def test_tensors_that_the_models_share_and_mergekit_cannot_place_are_not_said_to_differ() -> None:
+    """As LLaVA, whose embeddings mergekit infers no place for."""
+    read = config(LINEAR)
+    [stage] = walk_stages(read)
+    models = {name: model(name) for name in ("org/a", "org/b")}
+    small = {name: list(t.shape) for name, t in models["org/a"].tensors.items() if "norm" in name}
+    account = {"written": small, "partial": [], "missing": [], "unequal": []}
+    assert isinstance(stage, Recipe)
+    [check] = account_checks(stage, models, account)
+    count = len(models["org/a"].tensors)
+    assert check.what == f"mergekit finds a place for 1 of the {count} tensors common to org/a and org/b."

@@ -19,7 +19,9 @@ from llmcourse.merge.layers import Models, facts_of, layer_count
 from llmcourse.merge.recipe import Recipe
 from llmcourse.merge.result_config import has_head
 
-# These have classes of their own beside their definition.
+Definition = Mapping[str, Any]
+
+# These have classes of their own, which take less or more than their definition says.
 _CLASSES = ("Glm4MoeForCausalLM", "AfmoeForCausalLM")
 # Masks, positions and frequencies that are computed again and not weights.
 _BUFFERS = re.compile(r"(\.inv_freq|\.masked_bias|\.attn\.bias|attention\.bias|\.position_ids)$")
@@ -42,29 +44,47 @@ def _is_tied(model: ModelFacts) -> bool:
     return bool(model.config.get("tie_word_embeddings"))
 
 
+def without_place(model: ModelFacts) -> set[str]:
+    """Tensors for which mergekit's definition has no place; none where it infers one."""
+    definition = _module_of(model)
+    if definition is None:
+        return set()
+    count = layer_count(model)
+    places = {name for names, _ in weights(definition, range(count), count) for name in names}
+    return model.tensors.keys() - places
+
+
 def _is_named(model: ModelFacts) -> bool:
-    definition = _definition(model)
+    definition = _module_of(model)
     if definition is None:
         return False
     places: set[str] = set()
-    for names, is_optional in _weights(definition, layer_count(model)):
+    count = layer_count(model)
+    for names, is_optional in weights(definition, range(count), count):
         if not is_optional and not any(name in model.tensors for name in names):
             return False
         places.update(names)
     return all(name in places or is_buffer(name) for name in model.tensors)
 
 
-def _definition(model: ModelFacts) -> Mapping[str, Any] | None:
+def definition_of(model: ModelFacts) -> Definition | None:
+    """As mergekit chooses it; None for an architecture that it infers or has a class for."""
     if model.architecture in _CLASSES:
         return None
-    known = [item for item in _definitions() if model.architecture in item.get("architectures", ())]
-    fitting = [item for item in known if item.get("model_type") == model.config.get("model_type")]
-    chosen = known if len(known) == 1 else fitting
-    return chosen[0] if len(chosen) == 1 and "layer_templates" in chosen[0] else None
+    known = [item for item in definitions() if model.architecture in item["architectures"]]
+    kind = model.config.get("model_type")
+    return known[0] if len(known) == 1 else next((one for one in known if one["model_type"] == kind), None)
+
+
+def _module_of(model: ModelFacts) -> Definition | None:
+    """The definition of a model that is one module."""
+    definition = definition_of(model)
+    return definition if definition and "layer_templates" in definition else None
 
 
 @lru_cache
-def _definitions() -> tuple[Mapping[str, Any], ...]:
+def definitions() -> tuple[Definition, ...]:
+    """All of them; none where mergekit is not installed."""
     spec = find_spec("mergekit")
     places = spec.submodule_search_locations if spec else None
     folder = Path(next(iter(places))) / "_data" / "architectures" if places else None
@@ -73,13 +93,13 @@ def _definitions() -> tuple[Mapping[str, Any], ...]:
     return tuple(json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json")))
 
 
-def _weights(definition: Mapping[str, Any], layers: int) -> Iterator[tuple[list[str], bool]]:
-    """Every weight: the names it may have, and whether it may be absent."""
+def weights(definition: Definition, layers: range, count: int) -> Iterator[tuple[list[str], bool]]:
+    """Every weight of these of `count` layers: the names it may have, and whether it may be absent."""
     for item in (*definition["pre_weights"], *definition["post_weights"]):
-        yield _names(item, {"num_layers": layers}), bool(item.get("optional"))
-    for layer in range(layers):
+        yield _names(item, {"num_layers": count}), bool(item.get("optional"))
+    for layer in layers:
         for item in definition["layer_templates"]["weights"]:
-            yield _names(item, {"layer_index": layer, "num_layers": layers}), bool(item.get("optional"))
+            yield _names(item, {"layer_index": layer, "num_layers": count}), bool(item.get("optional"))
 
 
 def _names(item: Mapping[str, Any], values: Mapping[str, int]) -> list[str]:

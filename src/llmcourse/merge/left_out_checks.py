@@ -32,10 +32,20 @@ def account_checks(recipe: Recipe, models: Models, account: Mapping[str, Any]) -
     common = sum(prod(shape) for name, shape in written.items() if name not in account["partial"])
     largest = max(sum(prod(tensor.shape) for tensor in models[name].tensors.values()) for name in names)
     if not written or (not recipe.output_slices() and 2 * common < largest):
+        listed = " and ".join(names)
+        shared = set.intersection(*(set(models[name].tensors) for name in names))
+        if 2 * sum(prod(models[names[0]].tensors[name].shape) for name in shared) < largest:
+            yield fail(
+                "tensors",
+                f"Only {len(shared)} tensors are common to {listed}.",
+                "Merge models whose tensors have the same names: of one architecture, saved in one way.",
+            )
+            return
+        count = len(written) - len(account["partial"])
         yield fail(
             "tensors",
-            f"Only {len(written) - len(account['partial'])} tensors are common to {' and '.join(names)}.",
-            "Merge models whose tensors have the same names: of one architecture, saved in one way.",
+            f"mergekit finds a place for {count} of the {len(shared)} tensors common to {listed}.",
+            "Merge other models; mergekit cannot merge these whole.",
         )
         return
     for name, absent in account["absent"].items():

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 
 from llmcourse.core.plan import Check, mistake, warn
+from llmcourse.merge.architectures import without_place
 from llmcourse.merge.groups import Group, groups
 from llmcourse.merge.layers import LAYER, Models, facts_of, layer_count
 from llmcourse.merge.methods import METHODS, Method
@@ -15,10 +17,14 @@ _DEFAULTS = {"density": 1.0, "epsilon": 0.15, "normalize": True, "normalize_weig
 
 @dataclass(frozen=True)
 class _Place:
-    """A tensor by its name in the group's first model; t is 0 in the first layer and 1 in the last."""
+    """A tensor by its name in the group's first model; t is 0 in the first layer and 1 in the last.
+
+    `row` is how many numbers the method ranks against each other; None where the tensor is not merged.
+    """
 
     tensor: str
     t: float
+    row: int | None = None
 
 
 def value_checks(recipe: Recipe, models: Models) -> Iterator[Check]:
@@ -36,12 +42,14 @@ def _places(recipe: Recipe, group: Group, models: Models) -> Iterator[_Place]:
     ranges = {source.model: source.layer_range for part in recipe.slices or [] for source in part.sources}
     is_sliced = group.label.startswith("slices[")
     start, end = ranges[group.models[0]] if is_sliced else (0, layer_count(facts))
-    for name in facts.tensors:
+    left_out = without_place(facts)
+    for name, tensor in facts.tensors.items():
         match = LAYER.search(name)
+        row = None if name in left_out else tensor.shape[1] if len(tensor.shape) > 1 else prod(tensor.shape)
         if match is None:
-            yield _Place(name, 0)
+            yield _Place(name, 0, row)
         elif start <= int(match[1]) < end:
-            yield _Place(name, (int(match[1]) - start) / (end - start - 1) if end - start > 1 else 1)
+            yield _Place(name, (int(match[1]) - start) / (end - start - 1) if end - start > 1 else 1, row)
     if not facts.tensors:
         yield from (_Place("", 0), _Place("", 1))
 
@@ -71,7 +79,7 @@ def _parameter_checks(name: str, method: Method, group: Group, places: list[_Pla
 
 
 def _sense_checks(name: str, method: Method, group: Group, places: list[_Place]) -> Iterator[Check]:
-    for test in (_density_problem, _sum_problem):
+    for test in (_density_problem, _row_problem, _sum_problem):
         problems = [(place, found) for place in places if (found := test(name, method, group, place))]
         if problems:
             place, (what, fix) = problems[0]
@@ -97,6 +105,22 @@ def _density_problem(name: str, _: Method, group: Group, place: _Place) -> _Prob
         if model != group.base and 0 < density < 1 and not epsilon < density < 1 - epsilon:
             what = f"{name} needs density ± epsilon inside 0 to 1; {model} has {density:.4g} ± {epsilon:.4g}"
             return (what, "."), "Lower epsilon, or move density to the middle."
+    return None
+
+
+def _row_problem(name: str, _: Method, group: Group, place: _Place) -> _Problem:
+    """DELLA ranks the numbers of a row, and of one number mergekit 0.1.5 gets 0/0 (sparsify.py)."""
+    if not name.startswith("della") or place.row != 1:
+        return None
+    for model in group.models:
+        if model != group.base and 0 < _value(group, model, "density", place) < 1:
+            part = place.tensor.removesuffix(".weight").rpartition(".")[2]
+            what = f"{name} ranks the numbers of each row, and there is one only"
+            other = name.replace("della_linear", "dare_linear").replace("della", "dare_ties")
+            return (
+                what,
+                ".",
+            ), f"Write density: [{{filter: {part}, value: 1}}, {{value: …}}], or use {other}."
     return None
 
 
