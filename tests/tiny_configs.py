@@ -27,13 +27,17 @@ _INSTEAD = {
 }
 
 
+def tiny(text: str) -> str:
+    """A config's text with the tiny models in it."""
+    for there, here in _INSTEAD.items():
+        text = text.replace(there, here)
+    return text
+
+
 def tiny_configs(command: str) -> Path:
     """A folder with all configs of `command`, on the models of the fixture `demo_hub`."""
     texts = {path.name: path.read_text() for path in sorted((CONFIGS / command).glob("*.yaml"))}
-    for name, text in texts.items():
-        for there, here in _INSTEAD.items():
-            text = text.replace(there, here)
-        texts[name] = text
+    texts = {name: tiny(text) for name, text in texts.items()}
     # One folder for all workers of a run, so that what one has made of a config serves the others.
     key = hashlib.sha256(repr(texts).encode()).hexdigest()[:12]
     folder = Path(tempfile.gettempdir()) / f"llmcourse-tiny-configs-{key}" / command

@@ -96,7 +96,7 @@ def test_a_dry_run_says_sizes_that_come_true_and_makes_nothing(converted: Cli) -
 
 @pytest.mark.parametrize(
     ("override", "code"),
-    [("types=[Q4_KM]", 2), ("types=[IQ1_S]", 4), ("types=[Q4_KM, IQ1_S]", 4), ("model=./gone", 4)],
+    [("types=[Q4_KM]", 2), ("types=[IQ1_S]", 4), ("types=[Q4_KM, IQ1_S]", 2), ("model=./gone", 4)],
 )
 def test_a_dry_run_ends_with_the_code_of_the_run(override: str, code: int, converted: Cli) -> None:
     dry = converted("quantize-gguf", "g.yaml", override, "-n", "--json")

@@ -177,7 +177,7 @@ def test_a_name_that_no_disk_would_take_is_shortened_and_stays_one_of_its_own() 
     ("data", "what"),
     [
         ({}, "steps is missing."),
-        ({"steps": {}}, "steps: "),
+        ({"steps": {}}, "steps is empty."),
         ({"steps": {"merge": {"confg": "x"}}}, "'confg' is not a known key."),
         ({"steps": {"merge": {"wiht": {}}}}, "'wiht' is not a known key."),
         ({"matrix": {"x": []}, "steps": {"merge": {}}}, "matrix.x has no value, or one twice."),
