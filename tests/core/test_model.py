@@ -64,6 +64,52 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     assert refusal(folder).what == f"{folder} lacks 1 of 2 weight files, model-2.safetensors first."
 
 
+@pytest.mark.parametrize(
+    ("weight_map", "what"),
+    [
+        (
+            {"a.weight": "model-2.safetensors", "b.weight": "model-2.safetensors"},
+            "model.safetensors.index.json of {folder} says that a.weight is in model-2.safetensors, "
+            "and it is in model-1.safetensors.",
+        ),
+        (
+            {
+                "a.weight": "model-1.safetensors",
+                "b.weight": "model-2.safetensors",
+                "c": "model-2.safetensors",
+            },
+            "model.safetensors.index.json of {folder} says that c is in model-2.safetensors, "
+            "and it is in no file.",
+        ),
+        (
+            {"b.weight": "model-2.safetensors", "x.weight": "model-1.safetensors"},
+            "model-1.safetensors of {folder} holds a.weight, "
+            "and model.safetensors.index.json does not name it.",
+        ),
+    ],
+)
+def test_an_index_that_does_not_belong_to_its_shards_is_refused(
+    tmp_path: Path, weight_map: dict[str, str], what: str
+) -> None:
+    folder = write_model(tmp_path / "m")
+    (folder / "model.safetensors").unlink()
+    (folder / "model-1.safetensors").write_bytes(safetensors({"a.weight": (2,), "x.weight": (2,)}))
+    (folder / "model-2.safetensors").write_bytes(safetensors({"b.weight": (2,)}))
+    shard_index(folder, {"x.weight": "model-1.safetensors"} | weight_map)
+    error = refusal(folder)
+    assert error.what == what.format(folder=folder)
+    assert error.fix == "Download or copy the model again, its index and all its files from one place."
+
+
+def test_a_tensor_in_two_shards_is_that_of_the_index(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m")
+    (folder / "model.safetensors").unlink()
+    (folder / "model-1.safetensors").write_bytes(safetensors({"a.weight": (2,)}))
+    (folder / "model-2.safetensors").write_bytes(safetensors({"a.weight": (2,), "b.weight": (2,)}))
+    shard_index(folder, {"a.weight": "model-1.safetensors", "b.weight": "model-2.safetensors"})
+    assert read(folder).tensors["a.weight"].file == "model-1.safetensors"
+
+
 @pytest.mark.parametrize("shard", ["../other/model.safetensors", "/etc/passwd", "sub/x.safetensors", "..\\x"])
 def test_an_index_may_not_point_outside_its_folder(tmp_path: Path, shard: str) -> None:
     folder = write_model(tmp_path / "m")

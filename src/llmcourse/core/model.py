@@ -17,6 +17,7 @@ from llmcourse.core.artifact import MANIFEST_NAME
 from llmcourse.core.card_head import card_metadata
 from llmcourse.core.errors import PlanError, check_path
 from llmcourse.core.headers import safetensors_header
+from llmcourse.core.shard_index import check_index, indexed_files
 
 # In mergekit's order of preference (mergekit 0.1.5, io/lazy_tensor_loader.py).
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -191,9 +192,10 @@ def read_model(ref: ModelRef, files: ModelFiles, origin: Origin) -> ModelFacts:
     """Assemble the facts of one model from the reads its place offers."""
     is_adapter = "config.json" not in files.sizes and "adapter_config.json" in files.sizes
     config = _json(ref, files, "adapter_config.json" if is_adapter else "config.json")
-    weight_files = _weight_files(ref, files, _ADAPTER_WEIGHTS if is_adapter else _WEIGHTS)
+    wanted = _ADAPTER_WEIGHTS if is_adapter else _WEIGHTS
+    weight_files, weight_map, index = _weight_files(ref, files, wanted)
     is_pickled = not weight_files[0].endswith(".safetensors")
-    tensors = {} if is_pickled else _tensors(ref, files, weight_files)
+    tensors = {} if is_pickled else _tensors(ref, files, weight_files, weight_map, index)
     card = origin.card if origin.card is not None else _card(files)
     return ModelFacts(
         ref, origin.revision, config, tensors, weight_files, files.sizes, card, is_adapter, is_pickled,
@@ -224,41 +226,28 @@ def _what_instead(ref: ModelRef, files: ModelFiles, name: str) -> str:
     return f"{ref} has no {name}."
 
 
-def _weight_files(ref: ModelRef, files: ModelFiles, candidates: tuple[str, ...]) -> tuple[str, ...]:
+def _weight_files(
+    ref: ModelRef, files: ModelFiles, candidates: tuple[str, ...]
+) -> tuple[tuple[str, ...], dict[str, Any], str]:
+    """The weight files; where there are several, what their index says of each tensor, and its name."""
     for name in candidates:
-        if f"{name}.index.json" in files.sizes:
-            shards = _json(ref, files, f"{name}.index.json").get("weight_map")
-            names = {str(shard) for shard in shards.values()} if isinstance(shards, dict) else set()
-            return _checked_shards(ref, files, sorted(names))
+        index = f"{name}.index.json"
+        if index in files.sizes:
+            found = _json(ref, files, index).get("weight_map")
+            weight_map = found if isinstance(found, dict) else {}
+            return indexed_files(ref, files, weight_map), weight_map, index
         if name in files.sizes:
-            return (name,)
+            return (name,), {}, ""
     what = _what_instead(ref, files, f"weights that can be read ({' or '.join(candidates)})")
     raise PlanError(what, _WANTED, where=str(ref))
 
 
-def _checked_shards(ref: ModelRef, files: ModelFiles, shards: list[str]) -> tuple[str, ...]:
-    if not shards:
-        raise PlanError(f"The shard index of {ref} names no files.", "Download the model again.", str(ref))
-    outside = [shard for shard in shards if Path(shard).name != shard or "\\" in shard]
-    if outside:
-        raise PlanError(
-            f"The shard index of {ref} names {outside[0]!r}, outside its own folder.",
-            "Do not use this model; its index is damaged or hostile.",
-            where=str(ref),
-        )
-    absent = [shard for shard in shards if shard not in files.sizes]
-    if absent:
-        raise PlanError(
-            f"{ref} lacks {len(absent)} of {len(shards)} weight files, {absent[0]} first.",
-            "Download the model again.",
-            where=str(ref),
-        )
-    return tuple(shards)
-
-
-def _tensors(ref: ModelRef, files: ModelFiles, weight_files: tuple[str, ...]) -> dict[str, Tensor]:
-    tensors: dict[str, Tensor] = {}
+def _tensors(
+    ref: ModelRef, files: ModelFiles, weight_files: tuple[str, ...], weight_map: Mapping[str, Any], index: str
+) -> dict[str, Tensor]:
+    held: dict[str, dict[str, Tensor]] = {}
     for name in weight_files:
+        tensors = held[name] = {}
         try:
             header = safetensors_header(files, name)
             for key, entry in header.items():
@@ -270,7 +259,10 @@ def _tensors(ref: ModelRef, files: ModelFiles, weight_files: tuple[str, ...]) ->
                 "Download or write it again.",
                 where=str(ref),
             ) from None
-    return tensors
+    if index:
+        check_index(ref, index, weight_map, held)
+        return {key: held[str(file)][key] for key, file in weight_map.items()}
+    return {key: tensor for tensors in held.values() for key, tensor in tensors.items()}
 
 
 def _card(files: ModelFiles) -> dict[str, Any]:
