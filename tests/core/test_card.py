@@ -11,7 +11,8 @@ from llmcourse.testing.hub.licenses import LICENSE_IDS
 
 VALUES = {
     "title": "T", "is_moe": False, "stages": 1, "parents": [], "method": "M", "donor": "D",
-    "licence_warning": "", "seed": None, "rows": [], "recipe": "a: 1", "fence": "```", "place": "me/x", "versions": {},
+    "licence_warning": "", "seed": None, "rows": [], "recipe": "a: 1", "fence": "```", "place": "me/x",
+    "versions": {},
 }  # fmt: skip
 
 

@@ -38,12 +38,10 @@ def from_folder(
 def _holders(data: Any, location: Location) -> Iterator[tuple[Any, str | int]]:
     """The dictionary or list that holds the value, and its key there; each item where it is a list."""
     for part in location[:-1]:
-        if isinstance(data, dict) and part in data:
-            data = data[part]
-        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
-            data = data[part]
-        else:
+        is_item = isinstance(data, list) and isinstance(part, int) and part < len(data)
+        if not is_item and not (isinstance(data, dict) and part in data):
             return  # another form than the config has; what is wrong with it is told when it is validated
+        data = data[part]
     key = location[-1]
     if isinstance(data, list) and isinstance(key, int):
         yield data, key
