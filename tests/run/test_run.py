@@ -331,3 +331,15 @@ def test_a_matrix_is_compared_in_one_report(cli: Cli) -> None:
     assert set(states(result.json).values()) == {"made"} and len(result.json["steps"]) == 5
     page = (cli.folder / "out" / "report.html").read_text()
     assert "Size and quality" in page and page.count("data:image/") >= 4 and "Evaluations" in page
+
+
+def test_what_a_step_takes_is_unknown_where_its_model_cannot_be_read(cli: Cli) -> None:
+    (cli.folder / "p.yaml").write_text(
+        "steps:\n  merge: {with: {merge_method: linear, models: ["
+        f"{{model: alice/gone, parameters: {{weight: 1}}}}, {{model: {CODE_ID}, parameters: {{weight: 1}}}}]}}}}\n"
+    )
+    planned = cli("run", "p.yaml", "-n", "--no-push")
+    assert planned.exit_code == 4, planned.stdout
+    (row,) = (line for line in planned.stdout.splitlines() if line.startswith("merge "))
+    assert row.split()[4:6] == ["unknown", "unknown"] and " 0 B" not in row
+    assert "in all, of what is known: " in planned.stdout

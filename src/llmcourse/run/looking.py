@@ -75,6 +75,7 @@ class _Looking:
                 artifact if state == "unchanged" else None, 0.0 if artifact else _cost_usd(planning),
                 _places(planning, plan.pieces),
                 config.was_left(Workspace(planning.output, planning.fingerprint).scratch),
+                plan.is_estimated,
             )  # fmt: skip
 
     def _check_wishes(self, work: Work, planning: Planning) -> None:

@@ -29,6 +29,7 @@ class Outlook:
     cost_usd: float = 0.0  # of rented machines, at most
     places: frozenset[Place] = frozenset()  # on the Hub, that it publishes to
     was_left: bool = False  # machines of others work on it since an earlier run
+    is_estimated: bool = True  # False where a model could not be read: then the estimate says nothing
 
     @property
     def failures(self) -> list[Check]:

@@ -43,7 +43,8 @@ def plan(whole: Whole, console: Console) -> None:
     ]
     sums += [f"peak GPU memory {human_bytes(total.vram)}"] if total.vram else []
     sums += [f"rented machines up to ${cost:.2f}"] if cost else []
-    console.line(f"in all: {', '.join(sums)}")
+    known = all(each.is_estimated and each.state != "waits" for each in whole.outlooks)
+    console.line(f"{'in all' if known else 'in all, of what is known'}: {', '.join(sums)}")
     for each in whole.outlooks:
         for check in each.checks:
             if check.status != "ok" or check.name == "push":
@@ -107,6 +108,8 @@ def _planned(outlook: Outlook) -> tuple[str, ...]:
     if outlook.state == "waits":
         what = f"planned when {', '.join(outlook.work.needs)} is there"
     size, memory = (human_bytes(number) if is_open else "" for number in (estimate.write, estimate.memory))
+    if not outlook.is_estimated:
+        size = memory = "unknown"
     return outlook.work.name, outlook.work.command, outlook.state, size, memory, what
 
 
