@@ -333,11 +333,14 @@ def test_a_matrix_is_compared_in_one_report(cli: Cli) -> None:
     assert "Size and quality" in page and page.count("data:image/") >= 4 and "Evaluations" in page
 
 
+LINEAR_OF_A_MODEL_THAT_IS_GONE = (
+    "merge_method: linear, models: [{model: alice/gone, parameters: {weight: 1}}, "
+    f"{{model: {CODE_ID}, parameters: {{weight: 1}}}}]"
+)
+
+
 def test_what_a_step_takes_is_unknown_where_its_model_cannot_be_read(cli: Cli) -> None:
-    (cli.folder / "p.yaml").write_text(
-        "steps:\n  merge: {with: {merge_method: linear, models: ["
-        f"{{model: alice/gone, parameters: {{weight: 1}}}}, {{model: {CODE_ID}, parameters: {{weight: 1}}}}]}}}}\n"
-    )
+    (cli.folder / "p.yaml").write_text(f"steps:\n  merge: {{with: {{{LINEAR_OF_A_MODEL_THAT_IS_GONE}}}}}\n")
     planned = cli("run", "p.yaml", "-n", "--no-push")
     assert planned.exit_code == 4, planned.stdout
     (row,) = (line for line in planned.stdout.splitlines() if line.startswith("merge "))
