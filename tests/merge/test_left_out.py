@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModelForImageTextToText
 
+from llmcourse.core.errors import PlanError
 from llmcourse.core.machine import Machine
 from llmcourse.core.model import ModelRef, read_local
 from llmcourse.core.plan import Facts
@@ -180,3 +182,41 @@ def test_tensors_that_the_models_share_and_mergekit_cannot_place_are_not_said_to
     [check] = account_checks(stage, models, account)
     count = len(models["org/a"].tensors)
     assert check.what == f"mergekit finds a place for 1 of the {count} tensors common to org/a and org/b."
+
+
+def build_vision(folder: Path, architecture: str, seed: int) -> Path:
+    """A tiny Qwen that sees, as transformers publishes it."""
+    torch.manual_seed(seed)
+    rope = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e4}
+    text = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+            "num_key_value_heads": 2, "vocab_size": 64, "rope_parameters": rope}  # fmt: skip
+    sees = {"depth": 2, "embed_dim": 32, "hidden_size": 32, "num_heads": 2, "out_hidden_size": 32,
+            "intermediate_size": 48}  # fmt: skip
+    known = AutoConfig.for_model(architecture, text_config=text, vision_config=sees)
+    made: Any = AutoModelForImageTextToText.from_config(known)  # type: ignore[no-untyped-call]
+    made.to(torch.bfloat16).save_pretrained(folder)
+    return folder
+
+
+def test_a_tensor_that_mergekit_names_twice_is_written_once(tmp_path: Path, merger: Mergers) -> None:
+    for seed, name in enumerate("ab"):
+        build_vision(tmp_path / name, "qwen2_5_vl", seed)
+    refused, _, _ = planned(merger, tmp_path)
+    assert refused == []
+    result = merger.merged(HALVES, a=tmp_path / "a", b=tmp_path / "b")
+    first, second, made = tensors(tmp_path / "a"), tensors(tmp_path / "b"), tensors(result)
+    assert made.keys() == first.keys()
+    for name, value in made.items():
+        mean = (first[name].float() + second[name].float()) / 2
+        assert torch.allclose(value.float(), mean, rtol=0.01, atol=1e-6), name
+
+
+def test_a_configuration_that_mergekit_s_definition_does_not_fit_is_refused_in_the_plan(
+    tmp_path: Path, merger: Mergers
+) -> None:
+    for seed, name in enumerate("ab"):
+        build_vision(tmp_path / name, "qwen2_vl", seed)
+    with pytest.raises(
+        PlanError, match="wants num_hidden_layers in the models' configuration; a Qwen2VLConfig has"
+    ):
+        planned(merger, tmp_path)

@@ -4,6 +4,7 @@ No weight is read.  The planner gets folders with the models' small files, an in
 """
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from mergekit.io.tasks import LoaderCache, SaveTensor
 from mergekit.merge import _model_out_config
 from mergekit.options import MergeOptions
 
+from llmcourse.core.errors import PlanError
 from llmcourse.core.isolated import Job
 from llmcourse.core.workspace import write_json
 from llmcourse.merge.config import Config, walk_stages
@@ -33,7 +35,11 @@ Header = Mapping[str, tuple[str, tuple[int, ...], str]]  # dtype, shape and file
 
 
 def account(job: Job, options: MergeOptions) -> dict[str, Any]:
-    """An account of each stage, in the order they are made; None where it depends on a mixture of experts."""
+    """An account of each stage, in the order they are made; None where it depends on a mixture of experts.
+
+    Raises:
+        PlanError: mergekit's definition of the models does not fit their configuration.
+    """
     known = {name: _stand_in(job.scratch / "inputs" / str(place), Path(job.inputs[name]), header)
              for place, (name, header) in enumerate(job.settings["tensors"].items())}  # fmt: skip
     accounts: list[dict[str, Any] | None] = []
@@ -45,11 +51,23 @@ def account(job: Job, options: MergeOptions) -> dict[str, Any]:
             continue
         folder = job.scratch / "stages" / str(number)
         resolver = _WithoutLoras(known, job, options)
-        made, header = _account(resolver.recipe(stage), options, known, folder)
+        try:
+            made, header = _account(resolver.recipe(stage), options, known, folder)
+        except RuntimeError as error:
+            raise _refusal(error) or error from None
         accounts.append(made)
         if stage.name:
             known[stage.name] = _stand_in(folder, folder, header)
     return {"stages": accounts}
+
+
+def _refusal(error: RuntimeError) -> PlanError | None:
+    """What a value that mergekit's definition looks for in vain is about (mergekit 0.1.5, common.py)."""
+    found = re.match(r"Config (\w+) \{.*\bhas no attribute (\S+)$", str(error), re.DOTALL)
+    if found is None:
+        return None
+    what = f"mergekit's definition wants {found[2]} in the models' configuration; a {found[1]} has none."
+    return PlanError(what, "Merge other models; mergekit cannot merge these with the installed transformers.")
 
 
 class _WithoutLoras(Resolver):
