@@ -220,3 +220,15 @@ def test_a_configuration_that_mergekit_s_definition_does_not_fit_is_refused_in_t
         PlanError, match="wants num_hidden_layers in the models' configuration; a Qwen2VLConfig has"
     ):
         planned(merger, tmp_path)
+
+
+def test_a_plan_after_one_that_was_stopped_in_its_middle(tmp_path: Path, merger: Mergers) -> None:
+    """What the child left in its scratch folder is no obstacle."""
+    for seed, name in enumerate("ab"):
+        build(tmp_path / name, "llama", seed, attention_bias=True)
+    asked = questions(config(HALVES), known("a", "b", folder=tmp_path))
+    job = merger.job(HALVES, json.loads(json.dumps(asked)), {name: tmp_path / name for name in "ab"})
+    assert asked is not None
+    (job.scratch / "inputs" / "0").mkdir(parents=True)
+    (job.scratch / "inputs" / "0" / "config.json").symlink_to(tmp_path / "a" / "config.json")
+    assert len(merger.worker.ask(job, lambda event: None)["stages"]) == 1

@@ -54,14 +54,14 @@ class Mergers:
 
     def merged(self, recipe: str, **inputs: Path) -> Path:
         """Run a recipe whose models are named by the keywords."""
-        list(self.worker.run(self._job(recipe, {}, inputs)))
+        list(self.worker.run(self.job(recipe, {}, inputs)))
         return self.folder / "files"
 
     def answer(self, recipe: str, asked: Mapping[str, Any], **inputs: Path) -> dict[str, Any]:
         """What the child answers to a plan's questions."""
-        return self.worker.ask(self._job(recipe, asked, inputs), lambda event: None)
+        return self.worker.ask(self.job(recipe, asked, inputs), lambda event: None)
 
-    def _job(self, recipe: str, asked: Mapping[str, Any], inputs: Mapping[str, Path]) -> Job:
+    def job(self, recipe: str, asked: Mapping[str, Any], inputs: Mapping[str, Path]) -> Job:
         config: Config = parsed(recipe)
         files, scratch = self.folder / "files", self.folder / "scratch"
         for path in (files, scratch):

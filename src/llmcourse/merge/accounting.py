@@ -5,6 +5,7 @@ No weight is read.  The planner gets folders with the models' small files, an in
 
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,8 @@ def account(job: Job, options: MergeOptions) -> dict[str, Any]:
     Raises:
         PlanError: mergekit's definition of the models does not fit their configuration.
     """
+    for left in ("inputs", "stages"):  # by a child that was killed, or found a reason to refuse
+        shutil.rmtree(job.scratch / left, ignore_errors=True)
     known = {name: _stand_in(job.scratch / "inputs" / str(place), Path(job.inputs[name]), header)
              for place, (name, header) in enumerate(job.settings["tensors"].items())}  # fmt: skip
     accounts: list[dict[str, Any] | None] = []
