@@ -1,5 +1,6 @@
 """Relative paths in a config start at its own folder, those that are typed at the current one."""
 
+import json
 from pathlib import Path
 from typing import Any, cast
 
@@ -161,6 +162,21 @@ def test_the_output_may_be_a_link_to_a_folder(
     planning = _planning(Gguf(model="a"), "link")
     assert planning.output == real
     assert (tmp_path / "link").readlink() == real
+
+
+@pytest.mark.parametrize("output", ["circle", "one", "one/below"])
+@pytest.mark.parametrize("command", ["merge", "run"])
+def test_an_output_that_leads_to_itself_is_refused(llmcourse: Cli, command: str, output: str) -> None:
+    for name, target in (("circle", "circle"), ("one", "other"), ("other", "one")):
+        (llmcourse.folder / name).symlink_to(target)
+    merge = {"merge_method": "linear", "models": [{"model": "./a"}, {"model": "./b"}]}
+    step = {"steps": {"s": {"command": "merge", "with": merge}}}
+    config = llmcourse.folder / "c.yaml"
+    config.write_text(json.dumps(merge if command == "merge" else step), encoding="utf-8")
+    said = llmcourse(command, config, "--dry-run", "-o", output)
+    assert said.exit_code == 4, said.stderr
+    assert f"{output} leads through a link to itself." in said.stderr
+    assert "fix: Remove that link, or choose another folder with -o." in said.stderr
 
 
 def _planning(config: Gguf, output: str) -> Planning:

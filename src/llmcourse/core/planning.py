@@ -18,11 +18,12 @@ from llmcourse.core.errors import LlmcourseError
 from llmcourse.core.isolated import Job
 from llmcourse.core.machine import this_machine
 from llmcourse.core.model import ModelFacts, ModelRef, expanded, read_local
+from llmcourse.core.output_link import without_link
 from llmcourse.core.plan import Check, DatasetFacts, Facts, Plan, PlanModule, read_file
 from llmcourse.core.progress import silent
 from llmcourse.core.rates import read_rates
 from llmcourse.core.vocabulary import read_tokenizers
-from llmcourse.core.workspace import Workspace, read_artifact, without_link
+from llmcourse.core.workspace import Workspace, read_artifact
 
 if TYPE_CHECKING:
     from types import ModuleType

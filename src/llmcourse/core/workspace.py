@@ -209,11 +209,6 @@ class Workspace:
                 path.replace(place.with_name(f"{place.name}.kept") if place.exists() else place)
 
 
-def without_link(path: Path) -> Path:
-    """Where a link to a folder leads: the result is renamed to its place, which would replace the link."""
-    return path.resolve() if path.is_symlink() and not path.is_file() else path
-
-
 def share(source: Path, place: Path) -> None:
     """The same file under another name, without its bytes twice where the file system can."""
     place.unlink(missing_ok=True)

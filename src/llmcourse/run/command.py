@@ -14,8 +14,9 @@ from llmcourse.core.console import Console
 from llmcourse.core.documents import Document, read_documents
 from llmcourse.core.errors import HandedOver, LlmcourseError, Problems, file_error, unknown_name
 from llmcourse.core.model import expanded
+from llmcourse.core.output_link import without_link
 from llmcourse.core.overrides import apply_override
-from llmcourse.core.workspace import Workspace, without_link, write_text
+from llmcourse.core.workspace import Workspace, write_text
 from llmcourse.run import show
 from llmcourse.run.config import Config
 from llmcourse.run.looking import look, source_of
