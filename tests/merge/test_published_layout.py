@@ -19,7 +19,7 @@ SMALL_FILES = f"merge:{HALVES.replace(chr(10), chr(10) + '  ')}\noptions: {{out_
 
 
 @pytest.mark.parametrize(
-    "architecture", ["mixtral", "qwen2_moe", "qwen3_moe", "glm4_moe", "deepseek_v3", "olmoe"]
+    "architecture", ["mixtral", "qwen2_moe", "qwen3_moe", "glm4_moe", "deepseek_v3", "olmoe", "granitemoe"]
 )
 def test_merged_experts_are_written_as_their_parents_are(
     architecture: str, tmp_path: Path, merger: Mergers

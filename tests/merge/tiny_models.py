@@ -33,6 +33,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     | {"first_k_dense_replace": 1, "n_group": 1, "topk_group": 1, "q_lora_rank": 16, "kv_lora_rank": 16,
        "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8, "num_key_value_heads": 4},
     "olmoe": _EXPERTS,
+    "granitemoe": _EXPERTS,
 }  # fmt: skip
 
 

@@ -58,7 +58,13 @@ def _rules(model_type: str | None) -> Any:
             f"This transformers does not say how models are published ({error}).",
             'Install the version that this llmcourse was made with: pip install "llmcourse[merge]".',
         ) from error
-    targets = [f".{target.lstrip('.')}" for rule in converters for target in rule.target_patterns]
-    if not targets or not all(target.endswith(_FUSED) for target in targets):
+    if not all(target.endswith(_FUSED) for rule in converters for target in _targets(rule)):
+        return None
+    # Granite's experts are published as one tensor, under another name.
+    if not any(target.endswith(_FUSED) for rule in rules for target in _targets(rule)):
         return None
     return SimpleNamespace(_weight_conversions=rules, config=None)
+
+
+def _targets(rule: Any) -> list[str]:
+    return [f".{target.lstrip('.')}" for target in rule.target_patterns]
