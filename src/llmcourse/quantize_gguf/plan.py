@@ -1,5 +1,6 @@
 """The plan of a quantization: types, sizes, tokenizer, disk and time, before any weight is read."""
 
+import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -43,6 +44,7 @@ def questions(config: Config, facts: Facts) -> dict[str, Any] | None:
             for name, tensor in model.tensors.items()
         },
         "download": _code_files(config),
+        "card": hashlib.sha256(repr(model.card).encode()).hexdigest()[:12],  # no stamp of a model covers it
         "types": config.types,
         "mmproj": config.mmproj,
         "tensor_types": config.tensor_types,

@@ -71,6 +71,13 @@ def _answer_checks(config: Config, answers: Mapping[str, Any]) -> Iterator[Check
         yield warn("pre-tokenizer", what)
     yield from _pre_tokenizer_checks(found)
     yield ok("converter", f"knows {answers['architecture']}")
+    if problem := answers.get("card_problem"):
+        yield warn(
+            "README.md",
+            f"The model's card is passed over, because {problem}: what it says of author, origin and tags is "
+            "not in the files.",
+            "Mend README.md, or go on without it.",
+        )
     if answers.get("missing_nextn"):
         yield warn(
             "layers",

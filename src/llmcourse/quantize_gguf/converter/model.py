@@ -49,6 +49,7 @@ class Prepared:
     writer: Any
     pre_tokenizer: PreTokenizer
     nextn: Nextn
+    card_problem: str | None = None  # why the model's card was passed over
 
 
 @dataclass
@@ -82,7 +83,7 @@ class Preparer:
         with (
             converter_errors(),
             torch.inference_mode(),
-            known_metadata(gguf, metadata, scratch),
+            known_metadata(gguf, metadata, scratch) as reading,
             intercepted(self.converter, read_vocabulary) as found,
             self._made(folder, scratch, is_projector) as (model, nextn),
         ):
@@ -90,7 +91,7 @@ class Preparer:
         _check_vocabulary(found.writer)
         vocabulary = self._vocabularies.get(_fingerprint(folder))
         known = vocabulary.pre_tokenizer if vocabulary and not is_projector else PreTokenizer(None, "none")
-        return Prepared(found.model, found.writer, known, nextn)
+        return Prepared(found.model, found.writer, known, nextn, reading.card_problem)
 
     @contextmanager
     def _made(self, folder: Path, scratch: Path, is_projector: bool) -> Iterator[tuple[Any, Nextn]]:

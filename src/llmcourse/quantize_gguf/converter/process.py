@@ -15,7 +15,8 @@ The first two take `settings["pre_tokenizer"]` (llama.cpp's name of it, or None)
     architecture, hf_architecture, outtype ("bf16", …), file_type (llama.cpp's number), name, n_params,
     n_tensors, size_bytes, tokenizer_model, vocab_size, context_length (None if not known),
     has_chat_template, missing_nextn (how many layers that predict further tokens config.json promises and the
-    weights lack), pre_tokenizer {name, how: "known" | "matched" | "given" | "none", candidates, matches}
+    weights lack), card_problem (why the model's README.md was passed over, None where it was read),
+    pre_tokenizer {name, how: "known" | "matched" | "given" | "none", candidates, matches}
 """
 
 import logging
@@ -111,5 +112,6 @@ def _facts(prepared: Prepared) -> dict[str, Any]:
         "context_length": entries.get(f"{architecture}.context_length"),
         "has_chat_template": "tokenizer.chat_template" in entries,
         "missing_nextn": prepared.nextn.promised if prepared.nextn.is_missing else 0,
+        "card_problem": prepared.card_problem,
         "pre_tokenizer": prepared.pre_tokenizer.as_json(),
     }
