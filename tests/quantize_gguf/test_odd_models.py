@@ -1,14 +1,18 @@
 """Models whose files do not fit together, or are not as the converter wants them."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from math import prod
 from pathlib import Path
+from typing import Any
 
-import gguf
 import pytest
+from gguf.gguf_reader import GGUFReader
 
+from llmcourse.core.model import ModelFacts, Tensor
 from llmcourse.testing.models import Family
-from tests.quantize_gguf.builders import answers, plan_of, said
+from tests.model_folders import llama_config, whole_llama_shapes
+from tests.quantize_gguf.builders import answers, model, plan_of, said
 from tests.quantize_gguf.conversions import Conversions, running
 
 
@@ -36,14 +40,14 @@ def test_a_card_that_cannot_be_read_is_passed_over(name: str, conversions: Conve
     content, problem = CARDS[name]
     (tiny / "README.md").write_bytes(content)
     assert problem in conversions.run("convert", tiny, metadata={"name": "mine"})["card_problem"]
-    head = gguf.GGUFReader(conversions.converted).fields
+    head = GGUFReader(conversions.converted).fields
     assert head["general.name"].contents() == "mine" and "general.license" not in head
 
 
 def test_a_card_that_can_be_read_is_in_the_file(conversions: Conversions, tiny: Path) -> None:
     (tiny / "README.md").write_text("---\nlicense: mit\ntags: [a]\n---\n")
     assert conversions.run("convert", tiny)["card_problem"] is None
-    assert gguf.GGUFReader(conversions.converted).fields["general.license"].contents() == "mit"
+    assert GGUFReader(conversions.converted).fields["general.license"].contents() == "mit"
 
 
 def test_the_plan_names_the_card_that_was_passed_over() -> None:
@@ -53,3 +57,71 @@ def test_the_plan_names_the_card_that_was_passed_over() -> None:
         for line in said(plan, "warn")
     )
     assert not said(plan)
+
+
+def llama(config: dict[str, Any], layers: int = 4, lost: Sequence[str] = ()) -> dict[str, ModelFacts]:
+    """A whole Llama without the weights that are `lost`, as "2.self_attn.k_proj"."""
+    shapes: dict[str, tuple[int, ...]] = dict(whole_llama_shapes(layers))
+    for name in lost:
+        del shapes[f"model.layers.{name}.weight"]
+    tensors = {
+        name: Tensor(shape, "BF16", 2 * prod(shape), "model.safetensors") for name, shape in shapes.items()
+    }
+    return {"org/tiny": model(tensors=tensors, config=llama_config(layers) | config)}
+
+
+def failures(models: dict[str, ModelFacts]) -> list[str]:
+    return said(plan_of("{model: org/tiny, types: [F16]}", models=models))
+
+
+@pytest.mark.parametrize("layers", [2, 4])
+def test_a_tensor_that_one_layer_lacks_is_refused_by_name(layers: int) -> None:
+    [failure] = failures(llama({}, layers, ["1.mlp.up_proj"]))
+    assert "has no tensor model.layers.1.mlp.up_proj.weight, which its other layers have" in failure
+
+
+@pytest.mark.parametrize(
+    ("config", "lost"),
+    [
+        ({"layer_types": ["sliding", "sliding", "sliding", "full"]}, ["3.self_attn.v_proj"]),
+        ({"attention_layers": [0, 1, 3]}, ["2.self_attn.q_proj"]),
+        ({"num_kv_shared_layers": 1}, ["3.self_attn.k_proj", "3.self_attn.v_proj"]),
+        ({"block_configs": [{}]}, ["3.self_attn.k_proj"]),
+        ({}, ["2.self_attn.k_proj", "3.self_attn.k_proj"]),
+        ({}, ["0.input_layernorm"]),
+        ({"num_hidden_layers": 3}, ["3.mlp.up_proj"]),
+    ],
+)  # fmt: skip
+def test_layers_of_several_kinds_are_taken(config: dict[str, Any], lost: list[str]) -> None:
+    assert failures(llama(config, lost=lost)) == []
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        (
+            {"num_attention_heads": 2, "head_dim": 2, "num_key_value_heads": 1},
+            "model.layers.0.self_attn.k_proj.weight of org/tiny has 4 rows, and config.json says 2",
+        ),
+        (
+            {"num_attention_heads": 4, "head_dim": 2},
+            "q_proj.weight of org/tiny has 4 rows, and config.json says 8",
+        ),
+        ({"intermediate_size": 12}, "up_proj.weight of org/tiny has 8 rows, and config.json says 12"),
+    ],
+)  # fmt: skip
+def test_a_shape_that_config_json_contradicts_is_refused(config: dict[str, Any], sentence: str) -> None:
+    [failure] = failures(llama(config))
+    assert sentence in failure
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"num_attention_heads": 2, "num_key_value_heads": 2},
+        {"num_attention_heads": 4, "head_dim": 2, "model_type": "qwen3_next"},
+        {"num_attention_heads": 4, "model_type": "qwen3"},  # whose heads are 128 wide where nothing is said
+    ],
+)  # fmt: skip
+def test_shapes_that_fit_or_cannot_be_known_are_taken(config: dict[str, Any]) -> None:
+    assert failures(llama(config)) == []

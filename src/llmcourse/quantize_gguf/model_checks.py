@@ -14,6 +14,7 @@ from llmcourse.core.plan import Check, Facts, fail, warn
 from llmcourse.core.vocabulary_checks import vocabulary_checks
 from llmcourse.quantize_gguf.config import Config
 from llmcourse.quantize_gguf.packed_weights import packed_weights_checks
+from llmcourse.quantize_gguf.tensor_checks import tensor_checks
 
 
 def model_checks(config: Config, facts: Facts) -> Iterator[Check]:
@@ -32,6 +33,7 @@ def model_checks(config: Config, facts: Facts) -> Iterator[Check]:
     else:
         yield from tokenizer_checks(name, model)
         yield from packed_weights_checks(name, model)
+        yield from tensor_checks(name, model)
         # Of sentencepiece's vocabularies the converter leaves out what has no embedding.
         is_strict = "tokenizer.model" not in model.files
         yield from vocabulary_checks(name, model, facts.tokenizers.get(name), tokens_matter=is_strict)
