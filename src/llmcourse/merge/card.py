@@ -13,6 +13,7 @@ from llmcourse.core.model import ModelFacts
 from llmcourse.core.plan import Facts
 from llmcourse.merge.config import Config, result_stage
 from llmcourse.merge.methods import METHODS
+from llmcourse.merge.not_finite import sentences
 from llmcourse.merge.parents import hub_ids, languages, parent_licences, parents
 from llmcourse.merge.recipe import Moe, Parameters, Recipe, Reference
 
@@ -45,6 +46,7 @@ def card(config: Config, facts: Facts, artifact: Artifact, repo: str | None) -> 
         "rows": [row for part in config.merge for row in _rows(part, config, facts)],
         "donor": _name(stage.references()[0], config, facts),
         "licence_warning": "" if config.card.license else licence.warning,
+        "not_finite": list(sentences(artifact.files)),
         "recipe": recipe.rstrip(),
         "fence": fence(recipe),
         "versions": artifact.versions,

@@ -12,6 +12,7 @@ from mergekit.config import MergeConfiguration
 from mergekit.options import MergeOptions
 
 from llmcourse.core.isolated import Job
+from llmcourse.core.model import ModelRef
 from llmcourse.core.progress import Progress
 from llmcourse.merge.loras import Adapted
 from llmcourse.merge.methods import METHODS
@@ -44,6 +45,7 @@ class Resolver:
         self._inputs = job.inputs
         self._scratch = job.scratch
         self._spellings: dict[str, list[str]] = {}  # of each folder, as the config writes it
+        self._public: dict[str, str] = {}  # what may be published of each such spelling
         self.options = options
 
     def document(self, stage: Recipe | Moe) -> dict[str, Any]:
@@ -68,6 +70,11 @@ class Resolver:
         for reference in stage.references():
             if reference.lora:
                 self._adapted(reference).make(self.options, progress, is_random)
+
+    def public_name(self, model: ModelReference) -> str:
+        """Of a model of a document made here: a Hub id, a stage, or a folder's own name."""
+        written = model.model.revision or self._spellings[str(model.model.path)][0]
+        return self._public[written]
 
     def stage_folder(self, stage: Recipe | Moe) -> Path:
         return self._stage(str(stage.name))
@@ -100,6 +107,7 @@ class Resolver:
         spellings = self._spellings.setdefault(folder, [])
         if str(reference) not in spellings:
             spellings.append(str(reference))
+        self._public[str(reference)] = " + ".join(map(_public, reference.parts))
         first = spellings[0] == str(reference)
         return {
             "model": {"path": folder, "revision": None if first else str(reference)},
@@ -110,3 +118,9 @@ class Resolver:
     def _adapted(self, reference: Reference) -> Adapted:
         model, lora = self._folder(reference.model), self._folder(str(reference.lora))
         return Adapted.of(model, lora, self._scratch, self.options)
+
+
+def _public(written: str) -> str:
+    """Without the way to a folder."""
+    ref = ModelRef.parse(written)
+    return ref.place.name if ref.is_local else written

@@ -7,7 +7,7 @@ point, and a tokenizer that cannot be copied is an error.
 
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import_mergekit()  # before anything else of mergekit: it leaves the heavy half 
 
 import torch
 from mergekit.architecture import get_architecture_info
-from mergekit.config import MergeConfiguration
+from mergekit.common import ModelReference
 from mergekit.graph import Executor
 from mergekit.io.tasks import FinalizeModel, LoaderCache, SaveTensor
 from mergekit.merge import (
@@ -43,14 +43,16 @@ from llmcourse.merge.accounting import INDEX_NAME, account
 from llmcourse.merge.config import Config, result_stage, walk_stages
 from llmcourse.merge.failures import mergekit_errors
 from llmcourse.merge.finishing import settle_config
+from llmcourse.merge.finiteness import not_finite, not_finite_in
 from llmcourse.merge.kernels import keep_freed_memory, use_fast_kernels
+from llmcourse.merge.not_finite import KEY, sentences
 from llmcourse.merge.planner import Planner
 from llmcourse.merge.published_layout import PublishedLayout
 from llmcourse.merge.recipe import Moe, Recipe
 from llmcourse.merge.resolve import Resolver
 from llmcourse.merge.seed import random_state, restore_random_state, seed_all
 from llmcourse.merge.shards import Shard, ShardWriter, plan_shards
-from llmcourse.merge.tensor_sizes import planned_tensor
+from llmcourse.merge.tensor_sizes import planned_tensor, sources
 from llmcourse.merge.writer_task import OurWriter
 
 
@@ -99,12 +101,14 @@ def _make(
         with progress.step("build the mixture of experts"):
             make_mixture(resolver.document(stage), folder, resolver.options)
             settle_config(folder)
-        yield from _others(folder, set())
+        made = list(_others(folder, set()))
+        tell(made, progress)
+        yield from made
     else:
         if resolver.options.random_seed is not None:
             seed_all(resolver.options.random_seed)
         resolver.merge_loras(stage, progress)  # mergekit's next step, which draws random numbers
-        yield from Merge(resolver.recipe(stage), folder, resolver.options, progress, stage.name).files(done)
+        yield from Merge(resolver, stage, folder, progress).files(done)
 
 
 def _make_intermediate(stage: Recipe | Moe, resolver: Resolver, progress: Progress) -> None:
@@ -122,7 +126,22 @@ def _make_intermediate(stage: Recipe | Moe, resolver: Resolver, progress: Progre
 def _others(folder: Path, known: set[str]) -> Iterator[OutputFile]:
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.name not in known:
-            yield OutputFile.of(folder, path.name)
+            found = not_finite_in(path) if path.suffix == ".safetensors" else {}
+            yield OutputFile.of(folder, path.name, about={KEY: found} if found else {})
+
+
+def tell(files: Iterable[OutputFile], progress: Progress) -> None:
+    """Name the tensors that are not finite; the card says it too."""
+    for sentence in sentences(files):
+        progress.note(f"! {sentence}")
+
+
+def givers(task: SaveTensor) -> Iterator[ModelReference]:
+    """The models whose own tensor, of those that `task` merges, is not finite either."""
+    for source in sources(task):
+        loader = LoaderCache().get(source.model)
+        if any(not_finite(name, loader.get_tensor(name)) for name in source.names):
+            yield source.model
 
 
 class Merge:
@@ -130,17 +149,17 @@ class Merge:
 
     def __init__(
         self,
-        config: MergeConfiguration,
+        resolver: Resolver,
+        stage: Recipe,
         folder: Path,
-        options: MergeOptions,
         progress: Progress,
-        name: str | None,
     ) -> None:
-        self.config = config
+        self.config = resolver.recipe(stage)
         self.folder = folder
-        self.options = options
+        self.options = resolver.options
+        self.name_of = resolver.public_name
         self.progress = progress
-        self.title = f"merge {name}" if name else "merge"
+        self.title = f"merge {stage.name}" if stage.name else "merge"
         self.tokenizer: Any = None
 
     def files(self, done: tuple[OutputFile, ...]) -> Iterator[OutputFile]:
@@ -196,7 +215,11 @@ class Merge:
             ]
             if kept:
                 restore_random_state(finished[kept[-1].name].state["random_state"])
-            yield from self._execute([*targets, *others], writer, len(order), len(order) - len(targets))
+            made = list(done)
+            for file in self._execute([*targets, *others], writer, len(order), len(order) - len(targets)):
+                made.append(file)
+                yield file
+            tell(made, self.progress)
             self._write_index(shards, writer, kept)
         finally:
             writer.stop()
@@ -209,6 +232,7 @@ class Merge:
     def _execute(
         self, targets: list[Any], writer: ShardWriter, total: int, already: int
     ) -> Iterator[OutputFile]:
+        saves = {task.tensor_name: task for task in targets if isinstance(task, SaveTensor)}
         with self.progress.step(self.title, total, "tensors") as step:
             step.advance(already)
             for task, value in self._executor(targets).run(quiet=True):
@@ -219,7 +243,16 @@ class Merge:
                 step.advance()
                 finished = writer.tensor_done(task.tensor_name)
                 if finished:
-                    yield replace(finished, state={"random_state": random_state()})
+                    about = self._traced(finished.about, saves)
+                    yield replace(finished, state={"random_state": random_state()}, about=about)
+
+    def _traced(self, about: dict[str, Any], saves: Mapping[str, SaveTensor]) -> dict[str, Any]:
+        """What is not finite in a file, with the models that it came from."""
+        found = {
+            part: (what, [self.name_of(model) for model in givers(saves[name])])
+            for part, (what, name) in about.get(KEY, {}).items()
+        }
+        return {KEY: found} if found else {}
 
     def _remember_tokenizer(self, results: Iterator[tuple[Any, Any]]) -> None:
         for _, value in results:

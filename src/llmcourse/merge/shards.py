@@ -22,6 +22,8 @@ import safetensors.torch
 import torch
 
 from llmcourse.core.artifact import OutputFile, sha256_of
+from llmcourse.merge.finiteness import not_finite
+from llmcourse.merge.not_finite import KEY
 
 # safetensors' names of the dtypes that checkpoints hold.
 DTYPES = {
@@ -120,6 +122,7 @@ class _OpenFile:
     header: bytes  # as planned, with its length and room to spare
     digest: Any = field(default_factory=hashlib.sha256)
     layout: _Layout = field(default_factory=_Layout)
+    not_finite: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def write(self, data: memoryview) -> None:
         self.file.write(data)
@@ -136,7 +139,7 @@ class ShardWriter:
         self._left = {shard.name: {tensor.name for tensor in shard.tensors} for shard in shards}
         self._open: dict[str, _OpenFile] = {}
         self._lock = threading.Lock()
-        self._queue: Queue[tuple[_OpenFile, torch.Tensor] | None] = Queue(_TENSORS_WAITING)
+        self._queue: Queue[tuple[_OpenFile, torch.Tensor, str, str] | None] = Queue(_TENSORS_WAITING)
         self._failure: OSError | None = None
         self._thread = threading.Thread(target=self._write_all, daemon=True)
         self._thread.start()
@@ -151,7 +154,7 @@ class ShardWriter:
             for part, value in self._split(name, tensor).items():
                 nbytes = value.numel() * value.element_size()
                 out.layout.place(part, DTYPES[value.dtype], value.shape, nbytes)
-                self._queue.put((out, value))
+                self._queue.put((out, value, name, part))
         self._raise_failure()
 
     def _start(self, shard: Shard) -> _OpenFile:
@@ -167,11 +170,13 @@ class ShardWriter:
 
     def _write_all(self) -> None:
         while (item := self._queue.get()) is not None:
-            out, tensor = item
+            out, tensor, name, part = item
             try:
                 if self._failure is None and tensor.numel():
-                    flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-                    out.write(flat.numpy().data)
+                    flat = tensor.detach().cpu().contiguous().reshape(-1)
+                    out.write(flat.view(torch.uint8).numpy().data)
+                    if what := not_finite(part, flat):
+                        out.not_finite[part] = (what, name)
             except OSError as error:
                 self._failure = error
             finally:
@@ -180,6 +185,8 @@ class ShardWriter:
 
     def tensor_done(self, name: str) -> OutputFile | None:
         """Say that a tensor is written or was left out; returns the file that is complete by it, if any.
+
+        The file's `about` names what is not finite in it, and the merged tensor that each is a part of.
 
         Raises:
             OSError: the disk is full, or the file cannot be written.
@@ -206,7 +213,8 @@ class ShardWriter:
         self.total_bytes += out.layout.end
         was_hashed = is_as_planned and out.layout.is_aligned
         sha256 = out.digest.hexdigest() if was_hashed else sha256_of(out.path)
-        return OutputFile(out.path.name, out.path.stat().st_size, sha256)
+        about = {KEY: out.not_finite} if out.not_finite else {}
+        return OutputFile(out.path.name, out.path.stat().st_size, sha256, about=about)
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
