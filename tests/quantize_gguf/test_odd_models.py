@@ -14,6 +14,8 @@ from llmcourse.testing.models import Family
 from tests.model_folders import llama_config, whole_llama_shapes
 from tests.quantize_gguf.builders import answers, model, plan_of, said
 from tests.quantize_gguf.conversions import Conversions, running
+from tests.quantize_gguf.test_card import made, text_of
+from tests.quantize_gguf.test_converter_process import build_mistral3
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +127,22 @@ def test_a_shape_that_config_json_contradicts_is_refused(config: dict[str, Any],
 )  # fmt: skip
 def test_shapes_that_fit_or_cannot_be_known_are_taken(config: dict[str, Any]) -> None:
     assert failures(llama(config)) == []
+
+
+def test_a_model_that_sees_says_that_its_file_does_not(
+    conversions: Conversions, family: Family, tmp_path: Path
+) -> None:
+    assert (
+        conversions.run("examine", build_mistral3(tmp_path / "seeing", family.base))["projector"] == "vision"
+    )
+    assert conversions.run("examine", family.base)["projector"] is None
+
+
+@pytest.mark.parametrize(("mmproj", "is_said"), [("", True), (", mmproj: true", False)])
+def test_plan_and_card_tell_of_a_part_that_is_left_out(mmproj: str, is_said: bool) -> None:
+    config = f"{{model: org/tiny, types: [F16]{mmproj}}}"
+    seeing = answers() | {"projector": "vision"}
+    warnings = said(plan_of(config, answers=seeing), "warn")
+    assert any("vision part of the model is not in these files" in line for line in warnings) is is_said
+    text = text_of(config, *made("F16"), answers=seeing)
+    assert ("vision part of the model is not in these files" in text) is is_said

@@ -1,6 +1,6 @@
 """The model card of GGUF files: which to choose, what each costs, how to run them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,6 +91,7 @@ def card(config: Config, facts: Facts, artifact: Artifact, repo: str | None) -> 
         **_use(facts),
         "plot": PLOT_NAME if any(file.path == PLOT_NAME for file in artifact.files) else None,
         "imatrix": _imatrix(config, facts, artifact),
+        "left_out_part": None if config.mmproj else _answers(facts).get("projector"),
         "projector": next((file for file in artifact.files if file.piece == PROJECTOR_PIECE), None),
         "tensor_types": config.tensor_types,
         "pre_tokenizer": artifact.details.get("pre_tokenizer") or {"how": "none"},
@@ -103,9 +104,13 @@ def card(config: Config, facts: Facts, artifact: Artifact, repo: str | None) -> 
     return Card(quantized_head(model, licence.name, tags, library="gguf", base=base), values)
 
 
+def _answers(facts: Facts) -> Mapping[str, Any]:
+    return {} if isinstance(facts.answers, LlmcourseError) else facts.answers
+
+
 def _use(facts: Facts) -> dict[str, Any]:
     """How the model is run: as a chat or not, and with how many tokens at most, where that is known."""
-    answers = {} if isinstance(facts.answers, LlmcourseError) else facts.answers
+    answers = _answers(facts)
     context = answers.get("context_length")
     return {
         "is_chat": bool(answers.get("has_chat_template")),

@@ -78,6 +78,12 @@ def _answer_checks(config: Config, answers: Mapping[str, Any]) -> Iterator[Check
             "not in the files.",
             "Mend README.md, or go on without it.",
         )
+    if answers.get("projector") and not config.mmproj:
+        yield warn(
+            "mmproj",
+            f"The {answers['projector']} part of the model is not in these files, which are of text alone.",
+            "Set mmproj=true to make the file of it, too.",
+        )
     if answers.get("missing_nextn"):
         yield warn(
             "layers",

@@ -16,8 +16,9 @@ from llmcourse.core.errors import LlmcourseError, PlanError, file_error
 from llmcourse.quantize_gguf.converter.intercepted import intercepted
 from llmcourse.quantize_gguf.converter.library import Converter
 from llmcourse.quantize_gguf.converter.metadata import known_metadata
-from llmcourse.quantize_gguf.converter.nextn import Nextn, left_out, read_nextn
+from llmcourse.quantize_gguf.converter.nextn import Nextn, left_out, read_nextn, tensor_names
 from llmcourse.quantize_gguf.converter.pre_tokenizer import PreTokenizer, Resolver
+from llmcourse.quantize_gguf.converter.senses import projector_of
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ class Prepared:
     pre_tokenizer: PreTokenizer
     nextn: Nextn
     card_problem: str | None = None  # why the model's card was passed over
+    projector: str | None = None  # what the language model's file leaves to a projector: "vision", …
 
 
 @dataclass
@@ -91,7 +93,9 @@ class Preparer:
         _check_vocabulary(found.writer)
         vocabulary = self._vocabularies.get(_fingerprint(folder))
         known = vocabulary.pre_tokenizer if vocabulary and not is_projector else PreTokenizer(None, "none")
-        return Prepared(found.model, found.writer, known, nextn, reading.card_problem)
+        hparams = self.converter.conversion.ModelBase.load_hparams(folder, False)
+        projector = None if is_projector else projector_of(self.converter, hparams, tensor_names(folder))
+        return Prepared(found.model, found.writer, known, nextn, reading.card_problem, projector)
 
     @contextmanager
     def _made(self, folder: Path, scratch: Path, is_projector: bool) -> Iterator[tuple[Any, Nextn]]:

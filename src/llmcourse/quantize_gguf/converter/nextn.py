@@ -34,7 +34,7 @@ def read_nextn(hparams: Mapping[str, Any], folder: Path) -> Nextn:
     parts = [hparams, hparams.get("text_config") or {}]
     promised = max(int(part.get(key) or 0) for part in parts for key in _PROMISES)
     layers = next((part[key] for part in reversed(parts) for key in _LAYER_COUNTS if part.get(key)), 0)
-    names = _tensor_names(folder)
+    names = tensor_names(folder)
     return Nextn(promised, any(_is_nextn(name, layers) for name in names) if names else None)
 
 
@@ -62,7 +62,7 @@ def _without_promise(hparams: Mapping[str, Any]) -> dict[str, Any]:
     return changed
 
 
-def _tensor_names(folder: Path) -> set[str]:
+def tensor_names(folder: Path) -> set[str]:
     """From the files' headers; empty where the weights are not in safetensors."""
     names: set[str] = set()
     for path in folder.glob("*.safetensors"):

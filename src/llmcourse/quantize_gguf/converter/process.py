@@ -16,6 +16,7 @@ The first two take `settings["pre_tokenizer"]` (llama.cpp's name of it, or None)
     n_tensors, size_bytes, tokenizer_model, vocab_size, context_length (None if not known),
     has_chat_template, missing_nextn (how many layers that predict further tokens config.json promises and the
     weights lack), card_problem (why the model's README.md was passed over, None where it was read),
+    projector ("vision", "audio" or both: what only a projector would hold, None where there is none),
     pre_tokenizer {name, how: "known" | "matched" | "given" | "none", candidates, matches}
 """
 
@@ -113,5 +114,6 @@ def _facts(prepared: Prepared) -> dict[str, Any]:
         "has_chat_template": "tokenizer.chat_template" in entries,
         "missing_nextn": prepared.nextn.promised if prepared.nextn.is_missing else 0,
         "card_problem": prepared.card_problem,
+        "projector": prepared.projector,
         "pre_tokenizer": prepared.pre_tokenizer.as_json(),
     }
