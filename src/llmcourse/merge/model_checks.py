@@ -7,6 +7,7 @@ from llmcourse.core.model import ModelFacts, Tensor
 from llmcourse.core.plan import Check, fail, mistake, ok, warn
 from llmcourse.merge.layers import LAYER, Member, Models, facts_of, layer_count, members, with_layer
 from llmcourse.merge.left_out_checks import account_checks
+from llmcourse.merge.meaning_checks import meaning_checks
 from llmcourse.merge.mixture_checks import mixture_checks
 from llmcourse.merge.options import MergeOptions
 from llmcourse.merge.recipe import Moe, OutputSlice, Recipe, Reference
@@ -31,6 +32,7 @@ def recipe_model_checks(
     """
     references = recipe.references()
     yield from _architecture_checks(references, models, options.allow_crimes)
+    yield from meaning_checks(references, models, options.allow_crimes)
     problems = list(range_checks(recipe, models))
     yield from problems
     if not problems:
@@ -200,6 +202,7 @@ def moe_model_checks(moe: Moe, models: Models, tokenizers: Tokenizers) -> Iterat
     """Experts must be alike. Source: mergekit 0.1.5, moe/*.py (supports_config)."""
     references = moe.references()
     yield from mixture_checks(moe, models)
+    yield from meaning_checks(references, models, are_crimes_allowed=False)
     base = facts_of(references[0], models)
     for reference in references[1:]:
         expert = facts_of(reference, models)
