@@ -282,7 +282,10 @@ UNFIT: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda model: change_config(model, architectures=["NewForCausalLM"]),
         "does not support the architecture NewForCausalLM",
     ),
-    "no architecture": (lambda model: change_config(model, architectures=None), "detect model architecture"),
+    "no architecture": (
+        lambda model: change_config(model, architectures=None),
+        "does not say which architecture",
+    ),
     "diffusion": (lambda model: (model / "model_index.json").write_text("{}"), "a diffusion pipeline"),
     "embeddings": (lambda model: (model / "modules.json").write_text("[]"), "sentence-transformers"),
     "no tokenizer": (remove_tokenizer, "has no tokenizer"),

@@ -1,5 +1,7 @@
 """Models whose files do not fit together, or are not as the converter wants them."""
 
+import json
+import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from math import prod
@@ -9,8 +11,10 @@ from typing import Any
 import pytest
 from gguf.gguf_reader import GGUFReader
 
+from llmcourse.core.errors import PlanError
 from llmcourse.core.model import ModelFacts, Tensor
-from llmcourse.testing.models import Family
+from llmcourse.quantize_gguf.converter.refusals import converter_errors, refusal
+from llmcourse.testing.models import Family, build_random_llama
 from tests.model_folders import llama_config, whole_llama_shapes
 from tests.quantize_gguf.builders import answers, model, plan_of, said
 from tests.quantize_gguf.conversions import Conversions, running
@@ -146,3 +150,65 @@ def test_plan_and_card_tell_of_a_part_that_is_left_out(mmproj: str, is_said: boo
     assert any("vision part of the model is not in these files" in line for line in warnings) is is_said
     text = text_of(config, *made("F16"), answers=seeing)
     assert ("vision part of the model is not in these files" in text) is is_said
+
+
+REFUSALS = {
+    "a key": (KeyError("[gMASK]"), "", "config.json or the tokenizer has no [gMASK], which"),
+    "a sentence as a key": (
+        KeyError("Missing the required key rope_scaling.type"),
+        "",
+        "required key rope_scaling.type.",
+    ),
+    "a path of ours": (
+        ValueError("Error: Missing /home/me/cache/answers/ab/stand-in/phi/tokenizer.model"),
+        "",
+        "The model has no tokenizer.model, which",
+    ),
+    "an exit after a line in the log": (
+        SystemExit(1),
+        "Error: Missing /a/b/tokenizer.model",
+        "has no tokenizer.model",
+    ),
+    "no architecture": (
+        ValueError("Failed to detect model architecture"),
+        "",
+        "does not say which architecture",
+    ),
+    "an index of others": (
+        ValueError(
+            "Mismatch between weight map and model parts for tensor names:\nMissing tensors: ['a.weight']"
+        ),
+        "",
+        "do not belong together: Missing tensors: ['a.weight'].",
+    ),
+    "a reason on the next line": (
+        RuntimeError("Cannot read:\n  the second line."),
+        "",
+        "Cannot read: the second line.",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_what_the_converter_says_becomes_a_sentence(name: str) -> None:
+    error, logged, sentence = REFUSALS[name]
+    found = refusal(error, logged)
+    assert sentence in found.what and "/" not in found.what and found.fix.endswith(".")
+
+
+def test_what_is_logged_before_an_exit_is_the_reason() -> None:
+    with pytest.raises(PlanError, match=r"has no tokenizer\.model"), converter_errors():
+        logging.getLogger("hf-to-gguf").error("Error: Missing /some/where/tokenizer.model")
+        raise SystemExit(1)
+
+
+def test_a_gpt2_whose_config_says_its_context_under_the_newer_name_is_converted(
+    conversions: Conversions, family: Family, tmp_path: Path
+) -> None:
+    folder = build_random_llama(
+        tmp_path / "g", architecture="gpt2", hidden=256, heads=4, tokenizer_from=family.base
+    )
+    config = json.loads((folder / "config.json").read_text())
+    config.pop("n_ctx", None)
+    (folder / "config.json").write_text(json.dumps(config | {"n_positions": 96}))
+    assert conversions.run("examine", folder)["context_length"] == 96

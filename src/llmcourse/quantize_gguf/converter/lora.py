@@ -10,7 +10,7 @@ from typing import Any
 from llmcourse.core.errors import PlanError
 from llmcourse.quantize_gguf.converter.library import Converter
 from llmcourse.quantize_gguf.converter.metadata import known_metadata
-from llmcourse.quantize_gguf.converter.model import converter_errors
+from llmcourse.quantize_gguf.converter.refusals import converter_errors
 
 _SCRIPT = "convert_lora_to_gguf.py"
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")

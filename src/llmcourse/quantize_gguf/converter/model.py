@@ -1,8 +1,6 @@
 """A model as the converter sees it: its class found, metadata and tensors laid out, nothing computed yet."""
 
-import errno
 import hashlib
-import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,15 +10,14 @@ from typing import Any
 
 import torch
 
-from llmcourse.core.errors import LlmcourseError, PlanError, file_error
+from llmcourse.core.errors import PlanError
 from llmcourse.quantize_gguf.converter.intercepted import intercepted
 from llmcourse.quantize_gguf.converter.library import Converter
 from llmcourse.quantize_gguf.converter.metadata import known_metadata
 from llmcourse.quantize_gguf.converter.nextn import Nextn, left_out, read_nextn, tensor_names
 from llmcourse.quantize_gguf.converter.pre_tokenizer import PreTokenizer, Resolver
+from llmcourse.quantize_gguf.converter.refusals import converter_errors
 from llmcourse.quantize_gguf.converter.senses import projector_of
-
-logger = logging.getLogger(__name__)
 
 _TOKENIZERS = (
     "tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json", "spiece.model",
@@ -28,7 +25,6 @@ _TOKENIZERS = (
 )  # fmt: skip
 # What a vocabulary is read from; the index of the weights is none of it.
 _VOCABULARY_FILES = ("*.json", "*.model", "*.txt", "*.jinja", "*.tiktoken", "*.py", "*_templates/*.jinja")
-_FILE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EIO)
 
 
 @dataclass(frozen=True)
@@ -105,7 +101,8 @@ class Preparer:
         model_class = self._model_class(hparams, is_projector)
         unwritten = scratch / "unwritten.gguf"
         nextn = read_nextn(hparams, folder)
-        with left_out(model_class, nextn, hparams) as arguments:
+        with left_out(model_class, nextn, hparams) as changed:
+            arguments = _with_context(changed, hparams)
             model = model_class(folder, kinds.GUESSED, unwritten, **arguments)
             if _is_float32(model):  # the converter guesses half precision for these
                 model = model_class(folder, kinds.ALL_F32, unwritten, **arguments)
@@ -140,6 +137,13 @@ class Preparer:
         pre_tokenizer = resolver.resolve()
         written = {name: value for name, value in entries.items() if before.get(name) is not value}
         self._vocabularies[key] = Vocabulary(written, pre_tokenizer)
+
+
+def _with_context(arguments: dict[str, Any], hparams: dict[str, Any]) -> dict[str, Any]:
+    """Say the context of a GPT-2 under its older name, too: transformers 5 writes n_positions alone."""
+    if "n_positions" not in hparams or "n_ctx" in hparams:
+        return arguments
+    return arguments | {"hparams": {**arguments.get("hparams", hparams), "n_ctx": hparams["n_positions"]}}
 
 
 def _is_float32(model: Any) -> bool:
@@ -181,33 +185,6 @@ def _check_vocabulary(writer: Any) -> None:
             f"The embeddings have {embeddings.shape[0]} rows, the vocabulary {len(tokens.value)} tokens.",
             "Make `vocab_size` in config.json the number of rows, or give the tokenizer that belongs here.",
         )
-
-
-@contextmanager
-def converter_errors() -> Iterator[None]:
-    """Turn what the converter raises, or exits with, into our sentences; its log has the traceback.
-
-    Raises:
-        PlanError: the converter cannot convert this model; or the disk is full, a file not readable.
-    """
-    try:
-        yield
-    except LlmcourseError:
-        raise
-    except (Exception, SystemExit) as error:
-        logger.exception("the converter failed")
-        if isinstance(error, OSError) and error.errno in _FILE_ERRORS:
-            raise file_error(error) from error
-        if "trust_remote_code" in str(error):
-            raise PlanError(
-                "The model's tokenizer is code that it brings and that would run on this machine.",
-                "Set trust_remote_code=true if you trust it.",
-            ) from error
-        reason = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
-        raise PlanError(
-            f"llama.cpp's converter refuses this model: {reason}.",
-            "Check that the model is complete and of a kind that llama.cpp supports.",
-        ) from error
 
 
 def _fingerprint(folder: Path) -> str:

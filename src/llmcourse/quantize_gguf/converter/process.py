@@ -34,7 +34,8 @@ from llmcourse.quantize_gguf.converter.encoders import use_fast_encoders
 from llmcourse.quantize_gguf.converter.gguf_file import write_file, write_skeleton
 from llmcourse.quantize_gguf.converter.library import import_converter
 from llmcourse.quantize_gguf.converter.lora import convert_lora
-from llmcourse.quantize_gguf.converter.model import Prepared, Preparer, converter_errors
+from llmcourse.quantize_gguf.converter.model import Prepared, Preparer
+from llmcourse.quantize_gguf.converter.refusals import converter_errors
 from llmcourse.quantize_gguf.converter.stand_in import make_stand_in
 
 logging.basicConfig(level=logging.INFO)
