@@ -129,7 +129,10 @@ def test_tied_beside_untied_gives_an_output_matrix_that_counts(
         build(tmp_path / name, "llama", seed, tie_word_embeddings=name == tied)
     refused, told, _ = planned(merger, tmp_path)
     assert refused == []
-    assert [line for line in told if "tie_word_embeddings is false" in line] == told[:1] * (tied == "a")
+    assert [line for line in told if "tie_word_embeddings is false" in line] == told[1:] * (tied == "a")
+    assert (
+        f"tensors: {tied} has no output matrix (lm_head); its embeddings are merged in its place" in told[0]
+    )
     result = merger.merged(HALVES, a=tmp_path / "a", b=tmp_path / "b")
     assert json.loads((result / "config.json").read_text())["tie_word_embeddings"] is False
     embeddings, head = "model.embed_tokens.weight", "lm_head.weight"
@@ -137,6 +140,29 @@ def test_tied_beside_untied_gives_an_output_matrix_that_counts(
     mean = (tensors(tmp_path / tied)[embeddings].float() + tensors(tmp_path / other)[head].float()) / 2
     read = loaded(result)
     assert torch.equal(read.lm_head.weight.float(), mean.to(torch.bfloat16).float())
+
+
+@pytest.mark.parametrize("without", ["a", "b"])
+def test_an_output_matrix_that_config_promises_and_files_lack_is_told_and_counted(
+    without: str, tmp_path: Path, merger: Mergers
+) -> None:
+    for seed, name in enumerate("ab"):
+        build(tmp_path / name, "llama", seed)
+    changed(
+        tmp_path / without,
+        lambda given: {name: value for name, value in given.items() if name != "lm_head.weight"},
+    )
+    read, facts = config(HALVES), known("a", "b", folder=tmp_path)
+    asked = json.loads(json.dumps(questions(read, facts)))
+    answers = merger.answer(HALVES, asked, a=tmp_path / "a", b=tmp_path / "b")
+    made = plan(read, replace(facts, answers=answers))
+    sentence = (
+        "no output matrix (lm_head), though its config.json does not say that it is tied; its embeddings"
+    )
+    assert [line for line in said(made, "warn") if f"tensors: {without} has {sentence}" in line]
+    result = tensors(merger.merged(HALVES, a=tmp_path / "a", b=tmp_path / "b"))
+    assert "lm_head.weight" in result
+    assert made.estimate.write == sum(value.nbytes for value in result.values())
 
 
 def test_copies_of_tied_embeddings_stay_tied(tmp_path: Path, merger: Mergers) -> None:

@@ -7,6 +7,7 @@ from math import prod
 from typing import Any
 
 from llmcourse.core.console import human_bytes
+from llmcourse.core.layers import of_text
 from llmcourse.core.model import ModelFacts
 from llmcourse.core.plan import Check, fail, ok, warn
 from llmcourse.merge.architectures import is_buffer, takes_all_as_named
@@ -74,8 +75,31 @@ def account_checks(recipe: Recipe, models: Models, account: Mapping[str, Any]) -
                 yield warn("tensors", f"{name} loses {what}, {size}: {_listed(group)}.")
     if account["partial"] and not account["absent"]:
         yield warn("tensors", f"Some models have no {_listed(account['partial'])}; there the others decide.")
+    yield from _head_checks(names, models, written, account)
     yield ok("tensors", f"{len(written):,} tensors of all {len(names)} models are merged")
     yield from config_checks(facts_of(recipe.references()[0], models), written, is_equal=False)
+
+
+def _head_checks(
+    names: list[str], models: Models, written: Shapes, account: Mapping[str, Any]
+) -> Iterator[Check]:
+    """Where the output matrix of the result comes from, of models that have none.
+
+    mergekit takes a model's embeddings for it where its architecture allows to tie them.
+    """
+    if not has_head(written) or has_head(dict.fromkeys(account["partial"], ())):
+        return  # that some have none, and others decide, is said already
+    for name in names:
+        if not has_head(dict.fromkeys(models[name].tensors, ())):
+            is_tied = any(
+                part.get("tie_word_embeddings") for part in (models[name].config, of_text(models[name]))
+            )
+            said = "" if is_tied else ", though its config.json does not say that it is tied"
+            yield warn(
+                "tensors",
+                f"{name} has no output matrix (lm_head){said}; its embeddings are merged in its place, and "
+                "the result has one.",
+            )
 
 
 def _is_meant(tensor: str, model: str, recipe: Recipe) -> bool:

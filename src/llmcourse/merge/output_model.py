@@ -1,6 +1,7 @@
 """What a merge will make, known from headers alone: for the disk check and for the stages that use it."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import prod
 
@@ -12,10 +13,17 @@ _BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 _NAMES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
-def predicted_output(stage: Recipe | Moe, models: Models) -> ModelFacts:
-    """The facts of what a stage will make, so that later stages and the disk check can use them."""
+def predicted_output(
+    stage: Recipe | Moe, models: Models, written: Mapping[str, Sequence[int]] | None = None
+) -> ModelFacts:
+    """The facts of what a stage will make, so that later stages and the disk check can use them.
+
+    `written` are the shapes of its tensors, where mergekit's planner was asked for them.
+    """
     base = facts_of(stage.references()[0], models)
     tensors = _moe_tensors(stage, models) if isinstance(stage, Moe) else _merged_tensors(stage, models)
+    if written:
+        tensors = _accounted(written, tensors, [facts_of(ref, models) for ref in stage.references()])
     dtype = (stage.out_dtype if isinstance(stage, Recipe) else None) or stage.dtype
     if dtype:
         width = _BYTES.get(dtype.removeprefix("torch."), 2)
@@ -45,6 +53,22 @@ def _merged_tensors(recipe: Recipe, models: Models) -> dict[str, Tensor]:
             elif first.start <= int(match[1]) < first.end:
                 tensors[with_layer(name, int(match[1]) - first.start + offset)] = tensor
         offset += first.end - first.start
+    return tensors
+
+
+def _accounted(
+    written: Mapping[str, Sequence[int]], guessed: Mapping[str, Tensor], models: list[ModelFacts]
+) -> dict[str, Tensor]:
+    """The planner's tensors, in the dtype of the first model that has one of the name, else of any."""
+    usual = next(
+        (tensor for model in models for tensor in model.tensors.values()), Tensor((1,), "BF16", 2, "")
+    )
+    tensors = {}
+    for name, shape in written.items():
+        found = (model.tensors[name] for model in models if name in model.tensors)
+        like = guessed.get(name) or next(found, usual)
+        size = prod(shape) * like.nbytes // max(1, prod(like.shape))
+        tensors[name] = Tensor(tuple(shape), like.dtype, size, like.file)
     return tensors
 
 

@@ -184,7 +184,7 @@ def _stage_checks(
             continue
         if isinstance(stage, Recipe) and not any(check.status == "fail" for check in [*written, *found]):
             yield from value_checks(stage, models)
-        output = predicted_output(stage, models)
+        output = predicted_output(stage, models, account and account["written"])
         if account is None and isinstance(stage, Recipe):
             yield from config_checks(
                 output, {name: t.shape for name, t in output.tensors.items()}, is_equal=True
