@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 from gguf.gguf_reader import GGUFReader
+from safetensors.torch import load_file, save_file
 
-from llmcourse.core.errors import PlanError
+from llmcourse.core.errors import LibraryError, PlanError
 from llmcourse.core.model import ModelFacts, Tensor
 from llmcourse.quantize_gguf.converter.refusals import converter_errors, refusal
 from llmcourse.testing.models import Family, build_random_llama
 from tests.model_folders import llama_config, whole_llama_shapes
 from tests.quantize_gguf.builders import answers, model, plan_of, said
+from tests.quantize_gguf.conftest import Llama
 from tests.quantize_gguf.conversions import Conversions, running
 from tests.quantize_gguf.test_card import made, text_of
 from tests.quantize_gguf.test_converter_process import build_mistral3
@@ -212,3 +214,15 @@ def test_a_gpt2_whose_config_says_its_context_under_the_newer_name_is_converted(
     config.pop("n_ctx", None)
     (folder / "config.json").write_text(json.dumps(config | {"n_positions": 96}))
     assert conversions.run("examine", folder)["context_length"] == 96
+
+
+def test_weights_that_are_no_numbers_are_named(llama: Llama, conversions: Conversions, tiny: Path) -> None:
+    tensors = load_file(tiny / "model.safetensors")
+    tensors["model.layers.1.mlp.up_proj.weight"][0, 3] = float("nan")
+    save_file(tensors, tiny / "model.safetensors", metadata={"format": "pt"})
+    conversions.run("convert", tiny)
+    sentence = r"own weights hold values that are no numbers .*: tensor blk\.1\.ffn_up\.weight"
+    with pytest.raises(LibraryError, match=sentence):
+        llama.quantize(conversions.converted, "F16")
+    with pytest.raises(LibraryError, match=sentence):
+        llama.generate(conversions.converted)

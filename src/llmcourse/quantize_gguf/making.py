@@ -199,7 +199,8 @@ class Making:
         with llama("generate", place / "try") as child:
             # Its threads wait for each other spinning, which would stop the lane beside.
             settings = {"source": str(made / files[0].path), "type": name, "prompt": _PROMPT,
-                        "tokens": _SAMPLE_TOKENS, "threads": max(1, self._threads // _LANES)}  # fmt: skip
+                        "tokens": _SAMPLE_TOKENS, "threads": max(1, self._threads // _LANES),
+                        "weights": str(self.source), "has_imatrix": bool(self.config.imatrix)}  # fmt: skip
             yield from child.run(settings, child.scratch)
             about["sample"] = _PROMPT + child.result()["text"]
         if self.measuring and not self.config.keep_local:  # it will be gone when the others are measured

@@ -6,12 +6,15 @@ Settings:
     prompt: text to go on with.
     tokens: how many tokens to generate, the most likely one each time.
     threads: number of threads.
+    weights: path of the unquantized file that it was made from; may be left out.
+    has_imatrix: whether it was made with an importance matrix; may be left out.
 
 `result.json`: text, what was generated, without the prompt.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from llmcourse.core.artifact import OutputFile
 from llmcourse.core.errors import LibraryError
@@ -19,7 +22,8 @@ from llmcourse.core.isolated import Job
 from llmcourse.core.progress import Progress
 from llmcourse.core.workspace import write_json
 from llmcourse.quantize_gguf.llama.binding import lib
-from llmcourse.quantize_gguf.llama.model import Context, Model, check_finite, opened
+from llmcourse.quantize_gguf.llama.finite import check_finite
+from llmcourse.quantize_gguf.llama.model import Context, Model, opened
 from llmcourse.quantize_gguf.llama.options import file_type_number
 
 
@@ -36,7 +40,7 @@ def run(job: Job, progress: Progress) -> Iterator[OutputFile]:
         room = len(prompt.encode()) + 2 + settings["tokens"]
         with opened(path, room, settings["threads"]) as (model, context):
             _check_metadata(model, settings["type"])
-            generated = _generate(model, context, prompt, settings["tokens"])
+            generated = _generate(model, context, prompt, settings)
             text = model.text(generated)
     write_json(job.scratch / "result.json", {"text": text})
     yield from ()
@@ -51,12 +55,13 @@ def _check_metadata(model: Model, type_name: str | None) -> None:
         raise LibraryError(f"{model.path.name} says it is {name}, not {type_name}.", "Make it again.")
 
 
-def _generate(model: Model, context: Context, prompt: str, count: int) -> list[int]:
+def _generate(model: Model, context: Context, prompt: str, settings: dict[str, Any]) -> list[int]:
     tokens, position = model.tokenize(prompt), 0
     generated: list[int] = []
-    while len(generated) < count:
+    weights = Path(settings["weights"]) if settings.get("weights") else None
+    while len(generated) < settings["tokens"]:
         logits = context.decode(tokens, position, slice(-1, None))
-        check_finite(logits, model.path.name)
+        check_finite(logits, model.path, weights, settings.get("has_imatrix", False))
         position += len(tokens)
         tokens = logits[-1].argmax(keepdims=True).astype("int32")
         if model.ends(int(tokens[0])):

@@ -194,16 +194,3 @@ def opened(path: Path, size: int, threads: int, on_tensor: Any = None) -> Iterat
             context.close()
     finally:
         model.close()
-
-
-def check_finite(logits: Logits, name: str) -> None:
-    """Refuse a model that answers with NaN or infinity.
-
-    Raises:
-        LibraryError: it does.
-    """
-    if not np.isfinite(logits).all():
-        raise LibraryError(
-            f"{name} answers with values that are not numbers.",
-            "Use another type, or another importance matrix: its weights do not survive this one.",
-        )

@@ -32,7 +32,8 @@ from llmcourse.core.workspace import write_json
 from llmcourse.quality.records import Base, Comparison
 from llmcourse.quality.sizes import scored_tokens
 from llmcourse.quantize_gguf.llama.binding import disk_errors
-from llmcourse.quantize_gguf.llama.model import Context, Model, Tokens, check_finite, opened
+from llmcourse.quantize_gguf.llama.finite import check_finite
+from llmcourse.quantize_gguf.llama.model import Context, Model, Tokens, opened
 
 
 def run(job: Job, progress: Progress) -> Iterator[OutputFile]:
@@ -63,5 +64,5 @@ def _scored_logits(context: Context, model: Model, window: Tokens) -> Any:
     """Logits of shape (scored tokens, vocabulary); row i predicts the token after position len/2 + i."""
     first = len(window) // 2
     logits = context.decode(window, 0, slice(first, None))[: scored_tokens(len(window))]
-    check_finite(logits, model.path.name)
+    check_finite(logits, model.path)
     return logits

@@ -39,6 +39,7 @@ from llmcourse.core.isolated import Job
 from llmcourse.core.progress import Progress
 from llmcourse.core.workspace import write_json
 from llmcourse.quantize_gguf.llama.binding import disk_errors, failed, first_few, log
+from llmcourse.quantize_gguf.llama.finite import no_numbers, tensor_without_numbers
 from llmcourse.quantize_gguf.llama.options import PIN_TYPE, Options
 from llmcourse.quantize_gguf.llama.outcome import Outcome, predict
 from llmcourse.quantize_gguf.llama.split import split_file
@@ -109,6 +110,9 @@ def _quantize(options: Options, outcome: Outcome, path: Path, progress: Progress
             code = options.quantize(path, outcome.pinned)
         if code and "iostream error" in log.reason:
             raise file_error(OSError(errno.ENOSPC, "", str(path)))
+        is_invalid = code and "has invalid data" in log.reason
+        if is_invalid and (found := tensor_without_numbers(options.source.path)):
+            raise no_numbers(found)
         if code:
             raise failed(f"quantize to {options.type}")
         step.advance(sizes[current.pop()])
