@@ -12,7 +12,7 @@ from llmcourse.testing.hub.licenses import LICENSE_IDS
 VALUES = {
     "title": "T", "is_moe": False, "stages": 1, "parents": [], "method": "M", "donor": "D",
     "licence_warning": "", "seed": None, "rows": [], "recipe": "a: 1", "fence": "```", "place": "me/x",
-    "versions": {},
+    "versions": {}, "not_finite": [],
 }  # fmt: skip
 
 
