@@ -109,11 +109,11 @@ def test_layers_of_several_kinds_are_taken(config: dict[str, Any], lost: list[st
     [
         (
             {"num_attention_heads": 2, "head_dim": 2, "num_key_value_heads": 1},
-            "model.layers.0.self_attn.k_proj.weight of org/tiny has 4 rows, and config.json says 2",
+            "so 2 rows in model.layers.0.self_attn.k_proj.weight, which has 4",
         ),
         (
             {"num_attention_heads": 4, "head_dim": 2},
-            "q_proj.weight of org/tiny has 4 rows, and config.json says 8",
+            "so 8 rows in model.layers.0.self_attn.q_proj.weight, which has 4",
         ),
         ({"intermediate_size": 12}, "up_proj.weight of org/tiny has 8 rows, and config.json says 12"),
     ],

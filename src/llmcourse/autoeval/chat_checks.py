@@ -8,12 +8,12 @@ from llmcourse.autoeval.gguf_header import heads
 from llmcourse.autoeval.model_checks import backend_of
 from llmcourse.autoeval.suite import Suite
 from llmcourse.core.errors import ConfigError, LlmcourseError
+from llmcourse.core.human import few
 from llmcourse.core.model import ModelFacts
 from llmcourse.core.plan import Check, Facts, fail, warn
 
 _USUAL_ANSWER = 256  # tokens, where neither a task nor the config says how many (lm-eval)
 _WRITTEN = "generate_until"  # lm-eval's name for tasks whose answers are written
-_NAMED = 3
 
 
 def chat_checks(config: Config, suite: Suite, facts: Facts) -> Iterator[Check]:
@@ -60,7 +60,7 @@ def _idle_keys(config: Config, leaves: Mapping[str, Any], written: Mapping[str, 
     if runtime.enable_thinking and scored:
         yield fail(
             "runtime.enable_thinking",
-            f"{_few(scored)} compare likelihoods of given answers, before which nothing is thought.",
+            f"{few(scored)} compare likelihoods of given answers, before which nothing is thought.",
             "Leave enable_thinking out, or give tasks whose answers are written a config of their own.",
             ConfigError.exit_code,
         )
@@ -99,7 +99,7 @@ def _lengths(config: Config, name: str, facts: Facts, written: Mapping[str, Any]
         key = "runtime.max_length" if config.runtime.max_length else "its context"
         yield fail(
             "runtime.gen_kwargs",
-            f"{_few(too_long)}: an answer may have {longest:,} tokens, and {name} has {context:,} for prompt"
+            f"{few(too_long)}: an answer may have {longest:,} tokens, and {name} has {context:,} for prompt"
             f" and answer ({key}).",
             f"Set runtime.gen_kwargs.max_gen_toks to less, as {max(1, context // 2)}, or leave the task out.",
         )
@@ -108,7 +108,7 @@ def _lengths(config: Config, name: str, facts: Facts, written: Mapping[str, Any]
         room = min(tight.values())
         yield warn(
             "runtime.gen_kwargs",
-            f"{_few(list(tight))}: room for the answer leaves {room:,} of {context:,} tokens for the prompt"
+            f"{few(list(tight))}: room for the answer leaves {room:,} of {context:,} tokens for the prompt"
             f" of {name}; a longer one loses its beginning, and the report says how many did.",
             "Set runtime.gen_kwargs.max_gen_toks to less, if answers are shorter.",
         )
@@ -138,11 +138,6 @@ def _greedy(config: Config, name: str, written: Mapping[str, Any]) -> Iterator[C
     if drawn:
         yield fail(
             "runtime.gen_kwargs",
-            f"{_few(drawn)}: answers are drawn at random, and {name}, a GGUF file, is only asked greedily.",
+            f"{few(drawn)}: answers are drawn at random, and {name}, a GGUF file, is only asked greedily.",
             "Set runtime.gen_kwargs={do_sample: false, temperature: 0}, or evaluate the unquantized model.",
         )
-
-
-def _few(names: list[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more

@@ -13,7 +13,7 @@ from llmcourse.autoeval.config import Config
 from llmcourse.autoeval.suite import Suite
 from llmcourse.autoeval.suites import suite_of
 from llmcourse.core.errors import LlmcourseError, MissingError
-from llmcourse.core.human import human_bytes
+from llmcourse.core.human import few, human_bytes
 from llmcourse.core.plan import Check, Facts, fail, failure, ok, warn
 
 _KEY = "data sets"
@@ -26,7 +26,6 @@ _MODULES = {
         ("sympy", "antlr4", "math_verify"),
     ),
 }
-_NAMED = 3
 # Of the library datasets: they read files that the task names, and are no data sets.
 _FORMATS = frozenset(
     {"json", "csv", "parquet", "text", "arrow", "pandas", "imagefolder", "audiofolder", "xml"}
@@ -95,7 +94,7 @@ def data_checks(config: Config, suite: Suite, facts: Facts) -> Iterator[Check]:
     if ifeval and not looked.get("has_punkt", True):
         yield warn(
             ifeval[0],
-            f"{_few(ifeval)} needs nltk's punkt_tab, which is not here: lm-eval fetches it from GitHub.",
+            f"{few(ifeval)} needs nltk's punkt_tab, which is not here: lm-eval fetches it from GitHub.",
             "Where that is not reached: python -m nltk.downloader punkt_tab elsewhere, and set NLTK_DATA.",
         )
 
@@ -108,7 +107,7 @@ def _library_checks(leaves: set[str], absent: list[str]) -> Iterator[Check]:
         if users and lacking:
             yield fail(
                 lacking[0],
-                f"{_few(users)} need {', '.join(lacking)}, not installed here.",
+                f"{few(users)} need {', '.join(lacking)}, not installed here.",
                 "Run: pip install 'llmcourse[leaderboard]'",
                 MissingError.exit_code,
             )
@@ -122,8 +121,8 @@ def missing_bytes(facts: Facts) -> int:
 
 def _of(name: str, data: Mapping[str, Any], users: list[dict[str, Any]]) -> Iterator[Check]:
     wholes = list(dict.fromkeys(user["whole"] for user in users))
-    place = f"data set of {_few(wholes)}"
-    leave = f"leave {_few(wholes)} out"
+    place = f"data set of {few(wholes)}"
+    leave = f"leave {few(wholes)} out"
     if "what" in data:
         error = LlmcourseError(data["what"], f"{data['fix'].rstrip('.')}; or {leave}.")
         error.exit_code = data["exit_code"]
@@ -142,7 +141,7 @@ def _of(name: str, data: Mapping[str, Any], users: list[dict[str, Any]]) -> Iter
         if configs and config not in configs:
             yield fail(
                 place,
-                f"{name} has no config {config!r}, but {_few(list(configs))}.",
+                f"{name} has no config {config!r}, but {few(list(configs))}.",
                 f"Update lm-eval, or {leave}.",
             )
         elif split and configs.get(config) and split not in configs[config]:
@@ -167,8 +166,3 @@ def _has_punkt() -> bool:
         f"{root}/nltk_data" for root in ("/usr/share", "/usr/local/share", "/usr/lib", "/usr/local/lib")
     ]
     return any((Path(place) / _PUNKT).is_dir() for place in places if place)
-
-
-def _few(names: list[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more

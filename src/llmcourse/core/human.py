@@ -1,5 +1,7 @@
 """Sizes, counts and times as people write them."""
 
+from collections.abc import Sequence
+
 
 def human_bytes(value: int) -> str:
     amount = float(value)
@@ -20,3 +22,9 @@ def human_seconds(value: float) -> str:
         return f"{value:.1f} s"
     minutes, seconds = divmod(round(value), 60)
     return f"{minutes} min {seconds:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def few(names: Sequence[str], most: int = 3) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

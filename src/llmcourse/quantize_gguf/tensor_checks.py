@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from llmcourse.core.heads import heads_checks
 from llmcourse.core.layers import of_text, stated_layers
 from llmcourse.core.model import ModelFacts
 from llmcourse.core.plan import Check, fail
@@ -23,11 +24,11 @@ _ESSENTIAL = re.compile(
 # With these layers lack parts on purpose: Nemotron's searched architectures, key and value shared by layers.
 _UNEVEN = ("block_configs", "num_kv_shared_layers", "cla_share_factor")
 
-# Llamas and their like, every layer of which has the same shapes; of their own default only what is named.
+# Llamas and their like, whose every layer is as wide as config.json says.
 _PLAIN = (
     "llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "granite", "olmo", "olmo2", "stablelm",
 )  # fmt: skip
-_HEADS_DIVIDE = ("llama", "mistral", "qwen2", "granite", "olmo", "olmo2", "stablelm")
+_WIDE = re.compile(r"layers\.\d+\.mlp\.(gate|up)_proj\.weight$")
 
 
 def tensor_checks(name: str, model: ModelFacts) -> Iterator[Check]:
@@ -39,14 +40,9 @@ def tensor_checks(name: str, model: ModelFacts) -> Iterator[Check]:
             f"{name} has no tensor {lacking}, which its other layers have.",
             "Get the model's files anew, or make them again: the weights are not complete.",
         )
-    elif wrong := _wrong_shape(model):
-        tensor, expected, reason = wrong
-        yield fail(
-            name,
-            f"{tensor} of {name} has {model.tensors[tensor].shape[0]} rows, and config.json says "
-            f"{expected} ({reason}).",
-            "Give the config.json that belongs to these weights.",
-        )
+    elif not quantization_of(model):
+        yield from heads_checks(name, model)
+        yield from _width_checks(name, model)
 
 
 def _lacking(model: ModelFacts) -> str | None:
@@ -94,38 +90,18 @@ def _lost(layers: Mapping[int, set[str]]) -> tuple[int, str] | None:
     return candidates[0] if len(candidates) == 1 else None
 
 
-def _wrong_shape(model: ModelFacts) -> tuple[str, int, str] | None:
-    """A tensor, how many rows config.json gives it, and why; None where all fit or it cannot be known."""
+def _width_checks(name: str, model: ModelFacts) -> Iterator[Check]:
+    """Whether the matrices of the first feed-forward network that differs are as wide as config.json says."""
     config = of_text(model)
-    if config.get("model_type") not in _PLAIN or quantization_of(model):
-        return None
-    expected = dict(_rows(config))
-    for name, tensor in model.tensors.items():
-        part = name.rpartition(".layers.")[2].partition(".")[2]
-        if "vision" not in name and len(tensor.shape) == 2 and part in expected:
-            rows, reason = expected[part]
-            if tensor.shape[0] != rows:
-                return name, rows, reason
-    return None
-
-
-def _rows(config: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int, str]]]:
-    """Rows of the matrices of a layer, as far as config.json says them."""
-    hidden, heads, wide = (
-        _number(config, key) for key in ("hidden_size", "num_attention_heads", "intermediate_size")
-    )
-    size, shared = _number(config, "head_dim"), _number(config, "num_key_value_heads")
-    if size is None and config.get("model_type") in _HEADS_DIVIDE and hidden and heads:
-        size = hidden // heads
-    for matrix, count, key in (("q", heads, "num_attention_heads"), ("k", shared, "num_key_value_heads"),
-                               ("v", shared, "num_key_value_heads")):  # fmt: skip
-        if size and count:
-            yield f"self_attn.{matrix}_proj.weight", (size * count, f"{key} {count} times {size} each")
-    if wide:
-        for matrix in ("gate", "up"):
-            yield f"mlp.{matrix}_proj.weight", (wide, "intermediate_size")
-
-
-def _number(config: Mapping[str, Any], key: str) -> int | None:
-    value = config.get(key)
-    return value if isinstance(value, int) and value > 0 else None
+    width = config.get("intermediate_size")
+    if config.get("model_type") not in _PLAIN or not isinstance(width, int):
+        return
+    for tensor, held in model.tensors.items():
+        if _WIDE.search(tensor) and "vision" not in tensor and held.shape[0] != width:
+            yield fail(
+                name,
+                f"{tensor} of {name} has {held.shape[0]} rows, and config.json says {width} "
+                "(intermediate_size).",
+                "Give the config.json that belongs to these weights.",
+            )
+            return
